@@ -1,0 +1,266 @@
+"""One accepted message's whole life, and the waiting for its end. Touches threads' events, nothing else.
+
+A `Delivery` is the outbox's own record of the message: one small object, no copy, no lock on the way of a message
+that nobody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from switchgear.errors import Forked, SwitchgearError, WouldDeadlock
+from switchgear.message import DeliveryState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from switchgear.message import Properties
+
+_LOCK: Final = threading.Lock()  # guards lists of watchers, never held while anything is called
+
+# Names of threads that must never wait for the loop that serves them; set by those who start them.
+_busy = threading.local()
+
+
+def mark_thread(where: str | None) -> None:
+    """Say that this thread runs a hook, a handler or an event loop of ours, or (None) that it no longer does."""
+    _busy.where = where
+
+
+@define(eq=False)
+class Waits:
+    """What all waiting calls of one transport share: why waiting is hopeless, and who is waiting."""
+
+    failure: SwitchgearError | None = None
+    pid: int = field(factory=os.getpid)
+    _parked: set[Callable[[], None]] = field(factory=set)
+
+    def check(self, call: str) -> None:
+        """Raise where a blocking *call* cannot work: in a forked child, in a hook, a handler or an event loop.
+
+        Raises:
+            Forked: this process is a child of the one that made the transport.
+            WouldDeadlock: the call would wait for the thread that it was made from.
+        """
+        self.check_process(call)
+        where = getattr(_busy, "where", None)
+        if where:
+            raise WouldDeadlock(call, where)
+
+    def check_process(self, call: str) -> None:
+        """Raise `Forked` in a child of the process that made the transport."""
+        if os.getpid() != self.pid:
+            raise Forked(call, self.pid)
+
+    def park(self, wake: Callable[[], None]) -> None:
+        """Have *wake* called when waiting becomes hopeless."""
+        with _LOCK:
+            self._parked.add(wake)
+
+    def unpark(self, wake: Callable[[], None]) -> None:
+        """The opposite of `park`."""
+        with _LOCK:
+            self._parked.discard(wake)
+
+    def fail(self, error: SwitchgearError | None) -> None:
+        """Waiting is hopeless from now on, because of *error*; None: there is hope again."""
+        self.failure = error
+        if error is not None:
+            with _LOCK:
+                wakes = list(self._parked)
+            for wake in wakes:
+                wake()
+
+
+class Delivery:
+    """The life of one accepted message, from `publish` to its acknowledgement or other end.
+
+    It can be waited for from any thread but the loop's (`wait`), awaited in ``switchgear.aio`` (``await delivery``),
+    looked at (`state`, `done`) or forgotten: the outbox keeps the message, whoever holds this object. Since: 0.1.
+    """
+
+    __slots__ = (
+        "_error",
+        "_state",
+        "_waits",
+        "_watchers",
+        "expires_at",
+        "losses",
+        "packet_id",
+        "payload",
+        "phase",
+        "properties",
+        "qos",
+        "retain",
+        "sequence",
+        "topic",
+    )
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: Properties | None
+    sequence: int
+    expires_at: float | None
+    packet_id: int
+    """The driver's: the MQTT packet identifier in the present session; 0 when it has none."""
+    phase: int
+    """The driver's: 0 unsent, 1 PUBLISH sent, 2 PUBREL sent (QoS 2)."""
+    losses: int
+    """How many connections were lost while this message was the one being sent."""
+
+    def __init__(
+        self,
+        waits: Waits,
+        sequence: int,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool,  # noqa: FBT001 - positional for speed: one is made for each message
+        properties: Properties | None = None,
+        expires_at: float | None = None,
+    ) -> None:
+        self._waits = waits
+        self.sequence = sequence
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.expires_at = expires_at
+        self.packet_id = 0
+        self.phase = 0
+        self.losses = 0
+        self._state = DeliveryState.STORED
+        self._error: BaseException | None = None
+        self._watchers: list[Callable[[], None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.sequence} {self._state.value} {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
+
+    @property
+    def state(self) -> DeliveryState:
+        """Where the message is in its life."""
+        return self._state
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it other than an acknowledgement; None while it lives and after an acknowledgement."""
+        return self._error
+
+    def done(self) -> bool:
+        """Whether nothing more can happen to the message."""
+        return self._state.is_final
+
+    def add_done_callback(self, callback: Callable[[Delivery], object]) -> None:
+        """Have *callback* called with this delivery when it has ended; at once when it already has.
+
+        It runs on the event loop's thread and must not block; an exception in it is the loop's to report.
+        """
+        self._watch(lambda: callback(self) if self._state.is_final else None)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Block until a broker has acknowledged the message (QoS 0: until a usable connection took it).
+
+        *timeout* is in seconds, None waits for ever.
+
+        Raises:
+            TimeoutError: it ran out; the message stays accepted and goes on.
+            MessageError: what ended the message otherwise: `Expired`, `Cancelled`, `Refused`, `Dropped`.
+            GaveUp: the transport has stopped trying; the message stays in the outbox.
+            WouldDeadlock: called from a hook, a handler or the event loop.
+        """
+        self._block(timeout, "delivery.wait()", lambda: self._state.is_final)
+        if self._error is not None:
+            raise self._error
+
+    def wait_stored(self, timeout: float | None = None) -> None:
+        """Block until the message is safe in the outbox: on disk when it is durable. *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out.
+            MessageError: the message ended without having been stored.
+        """
+        self._block(timeout, "delivery.wait_stored()", lambda: self._state is not DeliveryState.ACCEPTED)
+        if self._error is not None:
+            raise self._error
+
+    def _block(self, timeout: float | None, call: str, is_met: Callable[[], bool]) -> None:
+        waits = self._waits
+        if is_met():
+            return
+        waits.check(call)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        event = threading.Event()
+        waits.park(event.set)
+        self._watch(event.set)
+        try:
+            while not is_met():
+                if waits.failure is not None:
+                    raise waits.failure
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"{call}: not yet after {timeout:g} s; the message is {self._state.value}")
+                event.wait(left)
+                event.clear()
+        finally:
+            waits.unpark(event.set)
+            self._unwatch(event.set)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait, on the loop of its transport, as `wait` does in threads."""
+        waits = self._waits
+        while not self._state.is_final:
+            if waits.failure is not None:
+                raise waits.failure
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def wake(future: asyncio.Future[None] = future) -> None:
+                if not future.done():
+                    future.set_result(None)
+
+            waits.park(wake)
+            self._watch(wake)
+            try:
+                yield from future
+            finally:
+                waits.unpark(wake)
+                self._unwatch(wake)
+        if self._error is not None:
+            raise self._error
+
+    # What the outbox and the drivers call. ------------------------------------------------------------------------
+
+    def _set(self, state: DeliveryState, error: BaseException | None = None) -> None:
+        """Move on to *state*; wake whoever watches when that is a change they wait for."""
+        self._error = error
+        self._state = state
+        if self._watchers is not None and state is not DeliveryState.SENT:
+            self._wake()
+
+    def _wake(self) -> None:
+        with _LOCK:
+            watchers, self._watchers = self._watchers or [], None
+        for watcher in watchers:
+            watcher()
+
+    def _watch(self, watcher: Callable[[], None]) -> None:
+        with _LOCK:
+            if self._watchers is None:
+                self._watchers = [watcher]
+            else:
+                self._watchers.append(watcher)
+        if self._state.is_final:  # it ended while we were adding: nobody else will wake us
+            self._wake()
+
+    def _unwatch(self, watcher: Callable[[], None]) -> None:
+        with _LOCK:
+            if self._watchers is not None and watcher in self._watchers:
+                self._watchers.remove(watcher)

@@ -1,0 +1,259 @@
+"""The port between the transport and an MQTT library: what a driver must do. No I/O here.
+
+A driver does not reconnect, queue, or decide; it dials when it is told, speaks MQTT, and reports. All its calls are
+made on the event loop's thread, and all its reports must be made there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from switchgear.cause import Failure
+    from switchgear.delivery import Delivery
+    from switchgear.endpoint import Endpoint
+    from switchgear.message import Message, Will
+    from switchgear.tls import TLS
+
+
+@frozen(kw_only=True)
+class DriverSettings:
+    """What stays the same for all connections of a transport.
+
+    Attributes:
+        client_id: The MQTT client identifier; never empty.
+        protocol: ``"3.1.1"`` or ``"5"``.
+        keepalive: Seconds; whole on the wire; 0 switches it off.
+        connect_timeout: Seconds, each: for resolving and TCP, for TLS, for the WebSocket upgrade, for CONNACK.
+        tls: For encrypted endpoints.
+        will: What the broker publishes when we vanish.
+        session_expiry: Seconds that the broker keeps the session after a loss (MQTT 5, 3.1.2.11.2).
+        receive_maximum: How many QoS 1 and 2 messages we take before acknowledging (MQTT 5, 3.1.2.11.3).
+        maximum_packet_size: Bytes; the largest packet that we take; None: MQTT's own limit.
+        hook_timeout: Seconds that asking for credentials may take.
+    """
+
+    client_id: str
+    protocol: str
+    keepalive: int
+    connect_timeout: float
+    tls: TLS | None = None
+    will: Will | None = None
+    session_expiry: int = 3600
+    receive_maximum: int = 1000
+    maximum_packet_size: int | None = None
+    hook_timeout: float = 5.0
+
+
+@frozen(kw_only=True)
+class ConnectRequest:
+    """What one CONNECT says.
+
+    Attributes:
+        endpoint: Where it goes.
+        clean_start: Whether the broker is to forget a session that it may have.
+        keeps_session: Whether the session is to outlive the connection.
+        username: None: no credentials.
+        password: Hidden in ``repr``.
+        timeout: Seconds until CONNACK.
+    """
+
+    endpoint: Endpoint
+    clean_start: bool
+    keeps_session: bool
+    username: str | None = None
+    password: bytes | None = field(default=None, repr=False)
+    timeout: float = 5.0
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What the broker said of itself in CONNACK (MQTT 5, 3.2.2.3); on MQTT 3.1.1 all is allowed.
+
+    Attributes:
+        receive_maximum: Unacknowledged QoS 1 and 2 messages that it takes.
+        maximum_packet_size: Bytes; None: MQTT's own limit of 268 435 455 and the header.
+        maximum_qos: 0, 1 or 2.
+        retain_available: Whether it takes retained messages.
+        session_expiry: Seconds it really keeps the session; None: what we asked for.
+        keepalive: Seconds that it wants in place of ours; None: ours.
+        wildcards_available: Whether filters may hold + and #.
+        shared_available: Whether ``$share`` filters are taken.
+    """
+
+    receive_maximum: int = 65535
+    maximum_packet_size: int | None = None
+    maximum_qos: int = 2
+    retain_available: bool = True
+    session_expiry: int | None = None
+    keepalive: int | None = None
+    wildcards_available: bool = True
+    shared_available: bool = True
+
+
+@frozen
+class Filter:
+    """One topic filter with what MQTT lets us ask for with it (MQTT 5, 3.8.3.1; on 3.1.1 only the QoS is sent)."""
+
+    topic_filter: str
+    qos: int = 0
+    no_local: bool = field(default=False, kw_only=True)
+    retain_as_published: bool = field(default=False, kw_only=True)
+    retain_handling: int = field(default=0, kw_only=True)
+
+
+@frozen
+class DriverFeatures:
+    """What a driver can do; "no" is a useful answer. The reference shows one row each."""
+
+    protocols: frozenset[str] = frozenset({"3.1.1", "5"})
+    qos: frozenset[int] = frozenset({0, 1, 2})
+    websockets: bool = True
+    dials_ahead: bool = True
+    pins_address: bool = True
+    manual_ack: bool = True
+
+
+class AttemptFailed(Exception):  # noqa: N818 - it says what happened; the failure inside says why
+    """Raised by a driver when a dial or a CONNECT fails; ``failure`` holds the cause. Never shown to users."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(str(failure))
+
+
+class Listener(Protocol):
+    """To whom a connection reports; on the loop's thread, and never after `on_lost` or after it was closed."""
+
+    def on_acknowledged(self, delivery: Delivery, code: int) -> None:
+        """The broker has *delivery* (code below 0x80), or refuses it for ever (0x80 and above)."""
+        ...
+
+    def on_message(self, message: Message, token: object) -> None:
+        """A message arrived; acknowledge it with ``connection.acknowledge(token)``; None: it needs no answer."""
+        ...
+
+    def on_batch_end(self) -> None:
+        """All reports of one read have been made: a good moment to send more."""
+        ...
+
+    def on_writable(self) -> None:
+        """More may be written after ``is_writable`` was False."""
+        ...
+
+    def on_healthy(self) -> None:
+        """The broker answered something (PUBACK, PUBREC, PUBCOMP, SUBACK, PINGRESP)."""
+        ...
+
+    def on_lost(self, failure: Failure) -> None:
+        """The connection is over. Called at most once, and not after ``abort`` or ``disconnect``."""
+        ...
+
+
+class Link(Protocol):
+    """A dialled connection (TCP, TLS, WebSocket) on which no MQTT was spoken yet."""
+
+    def abort(self) -> None:
+        """Drop it at once."""
+        ...
+
+
+class Connection(Protocol):
+    """An MQTT connection from its CONNACK on."""
+
+    @property
+    def session_present(self) -> bool:
+        """Whether the broker had our session."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """What the broker said of itself."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """QoS 1 and 2 messages that were sent and are not yet acknowledged."""
+        ...
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the write buffer takes more."""
+        ...
+
+    def send(self, delivery: Delivery) -> None:
+        """Send *delivery*: for the first time, or again (DUP, or PUBREL) when it has a packet id of this session.
+
+        The caller keeps within ``limits``. QoS 0 is not reported by ``on_acknowledged``.
+
+        Raises:
+            MessageTooLarge: the packet passes ``limits.maximum_packet_size``.
+        """
+        ...
+
+    async def subscribe(self, filters: Sequence[Filter]) -> list[int]:
+        """Subscribe with one packet; the SUBACK codes, in order (0x80 and above: refused)."""
+        ...
+
+    async def unsubscribe(self, topic_filters: Sequence[str]) -> list[int]:
+        """Unsubscribe with one packet; the UNSUBACK codes, in order (on 3.1.1 zeros)."""
+        ...
+
+    def acknowledge(self, token: object) -> None:
+        """Acknowledge the received message that came with *token*."""
+        ...
+
+    def ping(self) -> None:
+        """Send PINGREQ now."""
+        ...
+
+    async def disconnect(self) -> None:
+        """Send DISCONNECT, flush, close; does not raise. Bounded by the caller."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection at once, without DISCONNECT (the broker publishes the will)."""
+        ...
+
+
+class Driver(Protocol):
+    """One MQTT library, for one transport. It keeps what belongs to the MQTT session from one connection to the next."""
+
+    @property
+    def name(self) -> str:
+        """As users write it in ``driver=``."""
+        ...
+
+    @property
+    def features(self) -> DriverFeatures:
+        """What it can do."""
+        ...
+
+    async def dial(self, endpoint: Endpoint) -> Link:
+        """Open a connection to *endpoint*, up to where MQTT begins, each step within ``connect_timeout``.
+
+        Cancelled when another endpoint answered sooner.
+
+        Raises:
+            AttemptFailed: with the cause.
+        """
+        ...
+
+    async def connect(self, link: Link, request: ConnectRequest, listener: Listener) -> Connection:
+        """Send CONNECT on *link* and wait for CONNACK.
+
+        A session that is not present in CONNACK, or a clean start, ends the session that this driver kept: packet ids
+        and received QoS 2 ids are forgotten.
+
+        Raises:
+            AttemptFailed: refused, silent for ``request.timeout`` seconds, or lost.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the driver holds; its connections are closed before."""
+        ...

@@ -1,0 +1,262 @@
+"""Every error that Switchgear raises. Pure values: nothing here does I/O.
+
+The tree::
+
+    SwitchgearError
+    ├── ConfigurationError (also ValueError)      you can fix it before starting
+    │   ├── InvalidURI
+    │   ├── InvalidOption
+    │   ├── InvalidProfile
+    │   ├── InvalidTopic
+    │   ├── UnknownDriver
+    │   ├── UnknownPlugin
+    │   └── UnreadableFile
+    ├── PluginError                               names the plugin, its distribution and the hook
+    ├── ConnectionFailed (also ConnectionError)   why there is no connection; carries the cause
+    │   └── GaveUp                                the transport has stopped trying
+    ├── MessageError                              what ended one message
+    │   ├── OutboxFull
+    │   ├── MessageTooLarge
+    │   ├── Expired
+    │   ├── Cancelled
+    │   ├── Dropped
+    │   └── Refused
+    ├── SubscriptionRefused                       the broker answered SUBACK with a failure code
+    ├── TransportClosed                           a call after ``close``
+    ├── WouldDeadlock                             a blocking call from a hook, a handler or the event loop
+    ├── Forked                                    a call in a child process of ``fork``
+    └── InternalError                             a bug of ours: please report it
+
+A wait that runs out of time raises the built-in ``TimeoutError``.
+Facts are attributes; the message is built from them and says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from switchgear.cause import Failure
+
+
+class SwitchgearError(Exception):
+    """The base of every error that Switchgear raises on purpose."""
+
+
+class ConfigurationError(SwitchgearError, ValueError):
+    """Something that was configured cannot work; it can be fixed before starting."""
+
+
+class InvalidURI(ConfigurationError):
+    """A URI could not be read. ``uri`` is shown without its credentials."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        self.uri = redact(uri)
+        self.why = why
+        super().__init__(f"cannot read the URI {self.uri!r}: {why}")
+
+
+class InvalidOption(ConfigurationError):
+    """An option has no such name, or a value that it cannot have."""
+
+    def __init__(self, name: str, why: str, *, valid: Iterable[str] = ()) -> None:
+        self.name = name
+        self.why = why
+        self.valid = tuple(sorted(valid))
+        hint = f"; valid options: {', '.join(self.valid)}" if self.valid else ""
+        super().__init__(f"option {name!r}: {why}{hint}")
+
+
+class InvalidProfile(ConfigurationError):
+    """A profile holds a wrong type, an unknown key or an impossible value."""
+
+    def __init__(self, where: str, why: str, *, valid: Iterable[str] = ()) -> None:
+        self.where = where
+        self.why = why
+        self.valid = tuple(sorted(valid))
+        hint = f"; valid keys: {', '.join(self.valid)}" if self.valid else ""
+        super().__init__(f"profile, {where}: {why}{hint}")
+
+
+class InvalidTopic(ConfigurationError):
+    """A topic name or topic filter that MQTT, or the broker behind the transport, does not take."""
+
+    def __init__(self, topic: str, why: str) -> None:
+        self.topic = topic
+        self.why = why
+        shown = topic if len(topic) <= 80 else topic[:77] + "..."
+        super().__init__(f"topic {shown!r}: {why}")
+
+
+class UnknownDriver(ConfigurationError):
+    """No plugin provides a driver of this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(
+            f"no driver is called {name!r}; drivers here: {', '.join(self.known) or 'none'}; "
+            "install the plugin that provides it (see `switchgear plugins`)"
+        )
+
+
+class UnknownPlugin(ConfigurationError):
+    """A transport names a plugin that is not installed, or that was skipped."""
+
+    def __init__(self, name: str, known: Iterable[str], *, why: str = "it is not installed") -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        self.why = why
+        super().__init__(f"plugin {name!r}: {why}; plugins here: {', '.join(self.known) or 'none'}")
+
+
+class UnreadableFile(ConfigurationError):
+    """A file that the configuration names is missing, unreadable or not what it should be."""
+
+    def __init__(self, path: str, role: str, why: str) -> None:
+        self.path = path
+        self.role = role
+        self.why = why
+        super().__init__(f"{role} {path!r}: {why}")
+
+
+class PluginError(SwitchgearError):
+    """A plugin could not be loaded or registered, or answered what it must not answer."""
+
+    def __init__(self, plugin: str, why: str, *, hook: str | None = None, distribution: str | None = None) -> None:
+        self.plugin = plugin
+        self.hook = hook
+        self.distribution = distribution
+        self.why = why
+        place = f" (from {distribution})" if distribution else ""
+        called = f", hook {hook}" if hook else ""
+        super().__init__(f"plugin {plugin!r}{place}{called}: {why}")
+
+
+class ConnectionFailed(SwitchgearError, ConnectionError):
+    """A connection or an attempt ended. ``failure`` holds the cause, ``endpoint`` where, ``attempt`` which try."""
+
+    def __init__(self, failure: Failure, *, endpoint: str | None = None, attempt: int | None = None) -> None:
+        self.failure = failure
+        self.cause = failure.cause
+        self.reason_code = failure.code
+        self.endpoint = endpoint
+        self.attempt = attempt
+        at = f"{endpoint}: " if endpoint else ""
+        super().__init__(f"{at}{failure}")
+
+
+class GaveUp(ConnectionFailed):
+    """The transport has stopped trying; ``why`` says which limit was reached. ``reconnect()`` starts it again."""
+
+    def __init__(self, failure: Failure, why: str, *, endpoint: str | None = None, attempt: int | None = None) -> None:
+        super().__init__(failure, endpoint=endpoint, attempt=attempt)
+        self.why = why
+        self.args = (f"gave up: {why}; last: {self.args[0]}; reconnect() starts again",)
+
+
+class MessageError(SwitchgearError):
+    """What ended one message other than its acknowledgement."""
+
+
+class OutboxFull(MessageError):
+    """The outbox is at its bound and its policy is to say so."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        self.what = what
+        self.limit = limit
+        super().__init__(
+            f"the outbox is full: it holds its limit of {limit} {what}; wait for ready(), drain(), "
+            "raise the limit, or choose another overflow policy"
+        )
+
+
+class MessageTooLarge(MessageError):
+    """A message is larger than MQTT, the outbox or the broker takes."""
+
+    def __init__(self, topic: str, size: int, limit: int, *, whose: str) -> None:
+        self.topic = topic
+        self.size = size
+        self.limit = limit
+        self.whose = whose
+        super().__init__(f"message for {topic!r} has {size} bytes; {whose} takes at most {limit}; send it in parts")
+
+
+class Expired(MessageError):
+    """The message's time to live was over before a broker acknowledged it."""
+
+
+class Cancelled(MessageError):
+    """The publisher took the message back before it was sent, or its transport closed before a broker had it."""
+
+
+class Dropped(MessageError):
+    """The outbox was full and its policy dropped this message."""
+
+
+class Refused(MessageError):
+    """A broker refused the message for ever; ``reason_code`` is its answer where it gave one."""
+
+    def __init__(self, topic: str, why: str, *, reason_code: int | None = None) -> None:
+        self.topic = topic
+        self.why = why
+        self.reason_code = reason_code
+        super().__init__(f"message for {topic!r} was refused: {why}")
+
+
+class SubscriptionRefused(SwitchgearError):
+    """The broker refused a topic filter; it is tried again after the next connection and from time to time."""
+
+    def __init__(self, topic_filter: str, reason_code: int, why: str) -> None:
+        self.topic_filter = topic_filter
+        self.reason_code = reason_code
+        super().__init__(
+            f"the broker refused the filter {topic_filter!r} (reason 0x{reason_code:02X}, {why}); "
+            "check what this user may read"
+        )
+
+
+class TransportClosed(SwitchgearError):
+    """The transport was closed; make a new one."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(f"{call}: this transport is closed; make a new one with switchgear.connect()")
+
+
+class WouldDeadlock(SwitchgearError):
+    """A blocking call was made where it would wait for itself."""
+
+    def __init__(self, call: str, where: str) -> None:
+        self.call = call
+        self.where = where
+        super().__init__(f"{call} would wait for itself: it was called from {where}; do it from a thread of your own")
+
+
+class Forked(SwitchgearError):
+    """A transport was used in a child process of fork; connections and threads do not survive a fork."""
+
+    def __init__(self, call: str, parent: int) -> None:
+        self.call = call
+        self.parent = parent
+        super().__init__(
+            f"{call}: this transport belongs to process {parent} and does not survive a fork; "
+            "connect after the fork, or start the child with the 'spawn' method"
+        )
+
+
+class InternalError(SwitchgearError):
+    """A bug in Switchgear: please report it with the message and explain()."""
+
+
+def redact(uri: str) -> str:
+    """The text of a URI, or of a list of them, with every password, and every query value named like one, hidden.
+
+    It works on text that is no valid URI too, for that is when it is shown.
+    """
+    import re
+
+    hidden = re.sub(r"(//[^/?#@:\s(),]*):[^/?#\s(),]*@", r"\1:***@", uri)
+    return re.sub(r"(?i)\b((?:password|passwd|secret|token|signature)=)[^&\s)]*", r"\1***", hidden)

@@ -1,0 +1,182 @@
+"""The whole extension surface: every hook, what it is given and what it may answer. Pure: no I/O.
+
+A plugin is a module or an object with functions marked by `hookimpl`, named as below. It takes only the parameters
+that it wants. Threads: every hook runs on a worker thread of ours, may block, and is bounded by the transport's
+``hook_timeout``; ``provide_*`` and ``register_commands`` run on the thread that builds the transport or the command
+line. An exception is logged with the plugin's name and counted; it never skips a back-off and never stops anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+from attrs import field, frozen
+
+from switchgear.errors import InvalidOption
+
+if TYPE_CHECKING:
+    import typer
+
+    from switchgear.cause import Failure
+    from switchgear.drivers.base import Driver, DriverSettings
+    from switchgear.endpoint import Endpoint, Group
+    from switchgear.health import EndpointHealth
+    from switchgear.profile import Profile
+    from switchgear.report import Event
+
+PROJECT = "switchgear"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@frozen(kw_only=True)
+class Context:
+    """What the strategy hooks are told. It grows; signatures do not.
+
+    Attributes:
+        now: Seconds on the transport's clock.
+        candidates: Endpoints that may be chosen now, best first; in ``select_endpoint`` those not yet tried.
+        health: What is remembered of each candidate, by ``Endpoint.key``.
+        endpoint: Where the connection or attempt was; None before the first.
+        attempt: Tries since the last usable connection, counted from 1.
+        sweep: Rounds since the last usable connection, counted from 1.
+        outage: Seconds without a usable connection; 0 while connected.
+        failure: How the last connection or attempt ended; None before the first ending.
+        generation: Number of the connection or attempt.
+        was_connected: In ``on_disconnect``: whether the connection had been usable.
+        session_present: In ``on_connected``: whether the broker had our session.
+        outbox_depth: Messages accepted and not yet acknowledged.
+        client_id: The MQTT client id.
+        profile: What the transport was made from; secrets in it are hidden.
+        options: The options for this plugin, from the profile or ``plugin_options``.
+    """
+
+    now: float
+    candidates: tuple[Endpoint, ...]
+    health: Mapping[str, EndpointHealth]
+    endpoint: Endpoint | None
+    attempt: int
+    sweep: int
+    outage: float
+    failure: Failure | None
+    generation: int
+    was_connected: bool = False
+    session_present: bool = False
+    outbox_depth: int = 0
+    client_id: str = ""
+    profile: Profile | None = None
+    options: Mapping[str, object] = field(factory=dict)
+
+
+class Verdict:
+    """What ``before_reconnect`` answers; the strictest of all answers wins: GiveUp, Restart, Recheck, Delay, Proceed."""
+
+    __slots__ = ()
+
+
+@frozen
+class Proceed(Verdict):
+    """Go on as the back-off policy says."""
+
+
+@frozen
+class Delay(Verdict):
+    """Do not start a sweep before ``seconds`` after the loss. Back-off still applies; the later of the two counts."""
+
+    seconds: float = field()
+    why: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        _check_seconds(self.seconds)
+
+
+@frozen
+class Recheck(Verdict):
+    """Ask me again in ``seconds``; no back-off step is used."""
+
+    seconds: float = field()
+    why: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        _check_seconds(self.seconds)
+
+
+@frozen
+class Restart(Verdict):
+    """Replace the driver before the next sweep. ``how`` is ``"rebuild"``: a new driver in this process."""
+
+    how: str = "rebuild"
+    why: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        if self.how != "rebuild":
+            raise InvalidOption("Restart.how", f"{self.how!r} is unknown", valid=("rebuild",))
+
+
+@frozen
+class GiveUp(Verdict):
+    """Stop trying; every waiting call ends with the last cause."""
+
+    why: str = ""
+
+
+def _check_seconds(seconds: float) -> None:
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= 86400:
+        raise InvalidOption("seconds", f"{seconds!r} is no number of seconds from 0 to 86400 (a day)")
+
+
+@hookspec(firstresult=True)
+def provide_driver(name: str, settings: DriverSettings) -> Driver | None:
+    """A new driver, when this plugin provides the one called *name*, else None.
+
+    Called once when a transport is built, and again after each `Restart`. The first answer wins. Raising ends the
+    building of the transport with a `PluginError`. Since: 0.1.
+    """
+
+
+@hookspec(firstresult=True)
+def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] | None:
+    """The groups of endpoints behind the URI *where*, when this plugin owns its scheme, else None.
+
+    Called when a transport is built, and before each sweep when a group says that it is ``dynamic``. *options* are
+    those of this plugin. Raise `InvalidURI` or `InvalidOption` for a URI that is yours and wrong. Since: 0.1.
+    """
+
+
+@hookspec
+def select_endpoint(context: Context) -> Endpoint | None:
+    """One of ``context.candidates``, or None for no opinion; the first answer wins.
+
+    Called once before each attempt. Any other answer is a plugin error and counts as None. Since: 0.1.
+    """
+
+
+@hookspec
+def on_connected(context: Context) -> None:
+    """The connection is usable: subscriptions are back. Called once for each such connection. Since: 0.1."""
+
+
+@hookspec
+def on_disconnect(context: Context) -> None:
+    """A connection or an attempt ended. Called exactly once for each, with its cause. Since: 0.1."""
+
+
+@hookspec
+def before_reconnect(context: Context) -> Verdict | None:
+    """Whether and when to go on; None for no opinion; the strictest of all verdicts wins.
+
+    Called before every sweep but the first after start, and again when `Recheck` asked for it; always after this
+    plugin's own ``on_disconnect``. Since: 0.1.
+    """
+
+
+@hookspec
+def on_event(event: Event) -> None:
+    """Every decision: state, attempt, delay and why, endpoint and why. Queued for each plugin. Since: 0.1."""
+
+
+@hookspec
+def register_commands(app: typer.Typer) -> None:
+    """Add sub-commands. Called once when the command line starts. Since: 0.1."""

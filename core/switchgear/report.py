@@ -1,0 +1,53 @@
+"""What a transport tells about itself: events with facts, and the words for people. Pure: no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+# event name: how explain() says it. Facts in braces; the reference lists every event with its facts.
+WORDS: Final[dict[str, str]] = {
+    "state_changed": "{was} -> {state}",
+    "endpoint_selected": "chose {endpoint}: {why}",
+    "attempt_started": "attempt {attempt} (sweep {sweep}) at {endpoint}",
+    "dial_ahead": "{endpoint} is slow; dialling {ahead} as well",
+    "attempt_failed": "attempt {attempt} at {endpoint} failed: {failure}",
+    "connected": "connected to {endpoint} after {outage:.3f} s; session present: {session_present}",
+    "connection_lost": "lost {endpoint} after {connected:.3f} s: {failure}",
+    "reconnect_scheduled": "next sweep in {delay:.3f} s: {why}",
+    "recheck_scheduled": "asking the plugins again in {delay:.3f} s: {why}",
+    "driver_restarted": "driver restarted: {why}",
+    "flapping": "{flaps} connections in a row were lost before they were stable: {hint}",
+    "quarantined": "{endpoint} left out for {seconds:.0f} s: {failure}",
+    "all_quarantined": "every endpoint is quarantined, the next is tried in {delay:.0f} s: {failure}",
+    "stable": "{endpoint} is stable; back-off is reset",
+    "endpoints_changed": "the list of endpoints changed: {endpoints}",
+    "gave_up": "gave up: {why}; last: {failure}",
+    "stopped": "stopped",
+    "subscription_refused": "the broker refused the filter {filter} (reason {reason})",
+    "message_refused": "a message for {topic} was refused: {why}",
+    "message_dropped": "{count} message(s) dropped: {why}",
+    "message_expired": "{count} message(s) expired",
+    "handler_failed": "the handler of {filter} raised {error}; try {attempt}",
+    "plugin_failed": "plugin {plugin}, hook {hook}: {why}",
+}
+
+
+@frozen
+class Event:
+    """One decision or observation.
+
+    Attributes:
+        name: A key of `WORDS`.
+        at: Seconds on the transport's clock (the event loop's).
+        facts: What is known, by name; the reference lists them for each event. No secrets, no payloads.
+    """
+
+    name: str
+    at: float
+    facts: Mapping[str, object] = field(factory=dict)
+
+    def __str__(self) -> str:
+        return WORDS[self.name].format_map(self.facts)

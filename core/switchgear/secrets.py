@@ -1,0 +1,80 @@
+"""Values that never show: passwords, and where they come from. ``env`` and ``file`` read when they are asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+from switchgear.errors import ConfigurationError, UnreadableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@frozen
+class Secret:
+    """A text or a callable that gives one, hidden in ``repr``, ``str`` and comparisons of messages.
+
+    A callable is asked before each connect, on a worker thread: tokens expire.
+    """
+
+    _source: str | bytes | Callable[[], str | bytes] = field(repr=False)
+
+    def reveal(self) -> bytes:
+        """The secret as bytes (text in UTF-8). May block when it comes from a callable."""
+        value = self._source() if callable(self._source) else self._source
+        return value.encode() if isinstance(value, str) else bytes(value)
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether asking may block, and may answer otherwise the next time."""
+        return callable(self._source)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+
+def env(name: str) -> Secret:
+    """The secret in the environment variable *name*, read before each connect.
+
+    Raises:
+        ConfigurationError: the variable is not set (when it is asked).
+
+    Since: 0.1.
+    """
+
+    def read() -> str:
+        try:
+            return os.environ[name]
+        except KeyError:
+            raise ConfigurationError(f"environment variable {name} is not set; it should hold a secret") from None
+
+    return Secret(read)
+
+
+def file(path: str | os.PathLike[str]) -> Secret:
+    """The secret in the first line of the file *path*, read before each connect.
+
+    Raises:
+        UnreadableFile: it cannot be read (when it is asked).
+
+    Since: 0.1.
+    """
+
+    def read() -> str:
+        try:
+            return (Path(path).read_text(encoding="utf-8").splitlines() or [""])[0]
+        except OSError as error:
+            raise UnreadableFile(str(path), "secret file", error.strerror or str(error)) from error
+
+    return Secret(read)
+
+
+def as_secret(value: str | bytes | Secret | Callable[[], str | bytes] | None) -> Secret | None:
+    """*value* as a `Secret`; None stays None."""
+    return value if value is None or isinstance(value, Secret) else Secret(value)
