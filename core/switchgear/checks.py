@@ -22,17 +22,28 @@ LONGEST: Final = 31_536_000.0
 """Seconds, a year. Far beyond it waiting calls of Python overflow (measured: threading, at 9.2e9 s)."""
 
 
+class _Short(reprlib.Repr):
+    """Short texts; credentials are hidden before anything is cut, for half a URI cannot be recognised."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(redact(x), level)
+
+
+_short: Final = _Short()
+_short.maxstring = _short.maxother = 80
+
+
 def show(value: object) -> str:
     """A short text of *value* for an error message, credentials in URIs hidden; it never raises."""
     try:
-        return redact(reprlib.repr(value))
+        return redact(_short.repr(value))
     except Exception:  # repr of foreign objects, and of integers past 4300 digits, may raise anything
         return f"a {type(value).__name__}"
 
 
 def refuse(name: str, value: object, valid: str) -> InvalidOption:
     """The error for *value*, where only *valid* will do."""
-    return InvalidOption(name, f"{show(value)} is no {valid}")
+    return InvalidOption(name, f"{show(value)} is not a {valid}")
 
 
 def is_whole(value: object) -> bool:
@@ -126,7 +137,7 @@ def text(*, optional: bool = True) -> Validator:
             return
         if not isinstance(value, str) or not value:
             why = "leave it out, or give a text of at least one character" if optional else "give a name"
-            raise InvalidOption(attribute.name, f"{show(value)} is no text; {why}")
+            raise InvalidOption(attribute.name, f"{show(value)} is not a text; {why}")
         check_utf8(attribute.name, value)
 
     return check

@@ -69,7 +69,7 @@ def _secret(value: str | bytes | Secret | Callable[[], str | bytes] | None) -> S
 
 def _check_secret(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and not isinstance(value, Secret):
-        why = f"a {type(value).__name__} is no password; give a text, bytes, a callable, switchgear.env() or file()"
+        why = f"a value of type {type(value).__name__} is no password; give a text, bytes, a callable, switchgear.env() or file()"
         raise InvalidOption(attribute.name, why)
 
 
@@ -139,10 +139,10 @@ def _copied(value: Mapping[str, Mapping[str, object]]) -> Mapping[str, Mapping[s
 def _check_plugin_options(_: object, attribute: Attribute[Any], value: object) -> None:
     valid = "mapping of plugin names to mappings of options"
     if not isinstance(value, Mapping):
-        raise InvalidOption(attribute.name, f"a {type(value).__name__} is no {valid}")
+        raise InvalidOption(attribute.name, f"a value of type {type(value).__name__} is not a {valid}")
     for plugin, options in value.items():
         if not isinstance(plugin, str) or not isinstance(options, Mapping):
-            raise InvalidOption(attribute.name, f"what stands at {checks.show(plugin)} is no {valid}")
+            raise InvalidOption(attribute.name, f"what stands at {checks.show(plugin)} is not a {valid}")
         if not all(isinstance(name, str) for name in options):
             raise InvalidOption(f"{attribute.name}.{plugin}", "the name of an option must be a text")
 
