@@ -1,17 +1,13 @@
-"""Fixtures: a loop whose time jumps instead of passing."""
+"""Runs `async def` tests on a loop whose time jumps instead of passing."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-T = TypeVar("T")
 
 
 class _Jumping(selectors.SelectSelector):
@@ -21,23 +17,21 @@ class _Jumping(selectors.SelectSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is None:
-            raise RuntimeError("nothing will ever happen again")
+            raise RuntimeError("the test waits for something that can never happen")
         self.now += max(0.0, timeout)
         return super().select(0)
 
 
-@pytest.fixture
-def run() -> Callable[[Coroutine[Any, Any, T]], T]:
-    """Runs a coroutine on a loop with virtual time."""
-
-    def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-        selector = _Jumping()
-        loop = asyncio.SelectorEventLoop(selector)
-        loop.time = lambda: selector.now  # type: ignore[method-assign] # the point of this loop
-        try:
-            return loop.run_until_complete(main)
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-    return run_virtually
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    selector = _Jumping()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign] # the point of this loop
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    try:
+        loop.run_until_complete(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    finally:
+        loop.close()
+    return True
