@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from switchgear.testing.broker import Decoder, MalformedPacket, Properties, decode, encode
 from switchgear.testing.broker import packets as p
 from switchgear.testing.broker import properties as kinds
+from switchgear.testing.broker.wire import varint
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 TOPICS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=30)
@@ -168,6 +169,13 @@ def test_damaged(data: st.DataObject, version: int) -> None:
         (b"\xe0\x0c\x00\x0a\x11\x00\x00\x00\x01\x11\x00\x00\x00\x01", 5, 0x82),  # twice is not
         (b"\xe0\x05\x00\x03\x21\x00\x01", 5, 0x81),  # a receive maximum does not belong here
         (b"\x20\x06\x00\x00\x03\x21\x00\x00", 5, 0x82),  # a receive maximum of 0
+        (b"\x20\x02\x02\x00", 4, 0x81),  # an unknown flag in CONNACK
+        (b"\xe0\x03\x00\x80\x00", 5, 0x81),  # a length longer than it needs to be
+        (b"\xe0\x06\x00\x80\x80\x80\x80\x01", 5, 0x81),  # a length of five bytes
+        (b"\x30\x04\x00\x02a\x00", 4, 0x81),  # U+0000
+        (b"\x82\x0b\x00\x01\x04\x0b\x01\x0b\x02\x00\x01a\x00", 5, 0x82),  # two subscription identifiers
+        (b"\xa2\x02\x00\x01", 4, 0x82),  # no filter to unsubscribe
+        (b"\x10\x0d\x00\x04MQTT\x04\x42\x00\x3c\x00\x00\x00", 4, 0x81),  # a password without a user
     ],
 )
 def test_rules(stream: bytes, version: int, reason: int | None) -> None:
@@ -197,6 +205,14 @@ def test_before_the_break() -> None:
         next(stream)
 
 
+def test_varint() -> None:
+    """A variable byte integer has one to four bytes, and nothing outside its range is written."""
+    assert [varint(n) for n in (0, 127, 128, 268_435_455)] == [b"\0", b"\x7f", b"\x80\x01", b"\xff\xff\xff\x7f"]
+    for number in (-1, 268_435_456):
+        with pytest.raises(ValueError):
+            varint(number)
+
+
 def test_secret() -> None:
     """The password does not show in the `repr` of a CONNECT."""
     assert "s3cret" not in repr(p.Connect(client_id="c", username="u", password=b"s3cret"))
@@ -206,6 +222,7 @@ def test_secret() -> None:
     "packet",
     [
         p.Auth(),
+        p.Suback(70_000, ()),
         p.Publish("t" * 70_000),
         p.Connect(client_id="c" * 70_000),
         p.Subscribe(1, (p.Subscription("s" * 65_536),)),

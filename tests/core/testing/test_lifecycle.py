@@ -92,6 +92,35 @@ async def test_stop() -> None:
     assert await (await client(broker, "watcher")).received() == [p.Publish("will", b"gone", 1, 1)]
 
 
+async def test_stop_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not take its farewell within a second is aborted."""
+    broker = Broker()
+    stuck = await client(broker, "stuck")
+    monkeypatch.setattr(stuck.transport, "close", lambda: None)
+    start = asyncio.get_running_loop().time()
+    await broker.stop()
+    assert stuck.transport.is_aborted
+    assert asyncio.get_running_loop().time() - start == 1
+
+
+async def test_lost_and_broken() -> None:
+    """The ledger tells a client that closed without DISCONNECT from a network that failed."""
+    broker = Broker()
+    await (await client(broker, "c")).lose()
+    await (await client(broker, "c")).lose(OSError("no route"))
+    assert [entry.how for entry in broker.ledger.ends("c")] == ["lost", "broken"]
+
+
+async def test_hidden_topics() -> None:
+    """The ledger's "#" is everything, while a client's "#" leaves out topics that begin with $."""
+    broker = Broker()
+    peer = await client(broker, "c")
+    await peer.ask(p.Subscribe(1, (p.Subscription("#"),)))
+    assert await peer.ask(p.Publish("$aws/t", b"x")) == []
+    assert broker.ledger.payloads() == [b"x"]
+    assert broker.ledger.payloads("+/t") == []
+
+
 async def test_takeover_across_the_pair() -> None:
     """A client that reaches the other broker of the pair takes over the session that the first one holds."""
     store = Store()

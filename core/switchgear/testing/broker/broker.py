@@ -33,7 +33,8 @@ class Broker:
     `False` refuses. `receive_maximum` (messages) and `maximum_packet_size` (bytes) are announced to clients of
     MQTT 5 and enforced; `server_keep_alive` (seconds) overrules their keepalive.
 
-    It keeps no thread and reads no clock but the loop's, so it runs on a loop with virtual time as well: connect the
+    Nothing that it has accepted is dropped for lack of room: queues have no limit, and a subscriber that does not
+    read costs memory. It keeps no thread and reads no clock but the loop's, so it runs on a loop with virtual time as well: connect the
     protocol from `protocol_factory` to a transport in memory. Everything is to be called from the loop's thread.
     """
 

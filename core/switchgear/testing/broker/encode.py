@@ -38,7 +38,10 @@ def encode(packet: Packet, *, version: int) -> bytes:
     Raises:
         ValueError: a value does not fit its field, or the version has no such packet (AUTH in 3.1.1).
     """
-    return _ENCODERS[type(packet)](packet, version)
+    try:
+        return _ENCODERS[type(packet)](packet, version)
+    except OverflowError as error:
+        raise ValueError(f"a number does not fit its field in {packet!r}") from error
 
 
 def _frame(first: int, *parts: bytes) -> bytes:

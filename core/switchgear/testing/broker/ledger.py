@@ -179,8 +179,11 @@ class Ledger:
                 self._waiting.remove(waiting)
 
     def published(self, topic_filter: str = "#") -> list[Published]:
-        """What clients published and the broker accepted, in order; the filter is matched as MQTT matches."""
-        return [e for e in self.entries if isinstance(e, Published) and matches(topic_filter, e.topic)]
+        """What clients published and the broker accepted, in order.
+
+        The filter matches as in MQTT, but "#" alone is everything, topics that begin with $ included.
+        """
+        return [e for e in self.entries if isinstance(e, Published) and _selects(topic_filter, e.topic)]
 
     def delivered(self, topic_filter: str = "#", *, client_id: str | None = None) -> list[Delivered]:
         """What the broker sent to one client, or to all, in order."""
@@ -188,7 +191,7 @@ class Ledger:
             e
             for e in self.entries
             if isinstance(e, Delivered)
-            and matches(topic_filter, e.topic)
+            and _selects(topic_filter, e.topic)
             and (client_id is None or e.client_id == client_id)
         ]
 
@@ -234,3 +237,7 @@ class Ledger:
                     future.set_result(None)
             except Exception as error:  # the caller's own condition failed: it hears of it, the broker goes on
                 future.set_exception(error)
+
+
+def _selects(topic_filter: str, topic: str) -> bool:
+    return topic_filter == "#" or matches(topic_filter, topic)

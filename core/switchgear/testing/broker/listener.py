@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     def __del__(self) -> None:
-        self.release()
+        self._give_back()
 
     @property
     def uri(self) -> str:
@@ -68,10 +67,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
-        if self._reserved is not None:
-            with suppress(OSError):
-                os.close(self._reserved)
-            self._reserved = None
+        self._give_back()
 
     async def open(self) -> None:
         """Serve clients."""
@@ -82,6 +78,11 @@ class Listener:
         self._reserved = None
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._factory, sock=bound, ssl=self._ssl, backlog=1024)
+
+    def _give_back(self) -> None:
+        if self._reserved is not None:
+            os.close(self._reserved)
+            self._reserved = None
 
     def _bind(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
