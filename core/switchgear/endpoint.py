@@ -95,6 +95,10 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
+def _as_tuple(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    return tuple(endpoints)  # typed, where `tuple` itself is generic to mypy
+
+
 @frozen
 class Group:
     """Endpoints that belong together, with what their brokers share and how to go round them.
@@ -112,7 +116,7 @@ class Group:
         check_topic: Called with each topic of a publish and each filter; raises `InvalidTopic` to refuse it.
     """
 
-    endpoints: tuple[Endpoint, ...] = field(converter=tuple)
+    endpoints: tuple[Endpoint, ...] = field(converter=_as_tuple)
     session: SessionKind = SessionKind.HUNT
     name: str = field(default="", kw_only=True)
     randomize: bool = field(default=True, kw_only=True)
@@ -194,7 +198,7 @@ def _check_host(uri: str, host: str) -> str:
     """*host* when a resolver could take it. Length: RFC 1035, 2.3.4; labels of 63 bytes, 253 in all."""
     if ":" in host:
         try:
-            ipaddress.IPv6Address(host.split("%")[0])
+            ipaddress.IPv6Address(host.partition("%")[0])
         except ValueError:
             raise InvalidURI(uri, f"{host!r} is no IPv6 address") from None
         return host
