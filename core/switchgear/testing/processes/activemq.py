@@ -234,9 +234,8 @@ class ActiveMQPair:
         """
         deadline = time.monotonic() + timeout
         while True:
-            active = self.active
-            for index in (0, 1):
-                if index != active and self.is_running(index) and _WAITING in self._logged(index):
+            for index in (0, 1):  # each probe is several lines in the log, so the log is looked at first
+                if self.is_running(index) and _WAITING in self._logged(index) and self.active != index:
                     return index
             if time.monotonic() >= deadline:
                 raise TimeoutError(
@@ -308,8 +307,13 @@ class ActiveMQPair:
         return connect_answer(self._files[index].port, user=user, timeout=timeout) == 0
 
     def _logged(self, index: int) -> bytes:
-        log = self._files[index].log
-        return log.read_bytes()[self._logged_before[index] :] if log.exists() else b""
+        """What this broker logged since its last start."""
+        try:
+            with self._files[index].log.open("rb") as log:
+                log.seek(self._logged_before[index])
+                return log.read()
+        except FileNotFoundError:
+            return b""
 
     def _said(self, index: int) -> str:
         output = self._files[index].output

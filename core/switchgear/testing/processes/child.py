@@ -38,12 +38,7 @@ class Child:
     @property
     def is_running(self) -> bool:
         """Whether the process exists; a frozen one does."""
-        if self._process is None:
-            return False
-        if self._process.poll() is None:
-            return True
-        self._forget()
-        return False
+        return self._running() is not None
 
     @property
     def is_frozen(self) -> bool:
@@ -53,7 +48,8 @@ class Child:
     @property
     def pid(self) -> int | None:
         """The process's id while it runs."""
-        return self._process.pid if self.is_running and self._process is not None else None
+        process = self._running()
+        return None if process is None else process.pid
 
     def start(self, arguments: Sequence[str], *, folder: Path, output: Path) -> None:
         """Start the program in *folder* and append what it prints to *output*."""
@@ -71,41 +67,48 @@ class Child:
 
     def kill(self) -> None:
         """End the process with SIGKILL and return when it is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._forget()
+        if (process := self._process) is not None:
+            process.kill()
+            process.wait()
+            self._forget(process)
 
     def stop(self, timeout: float = 10) -> None:
         """End the process with SIGTERM, or with SIGKILL if it is still there after *timeout* seconds."""
         self.terminate()
-        if self._process is not None:
+        if (process := self._process) is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout)
+                process.wait(timeout)
         self.kill()
 
     def terminate(self) -> None:
         """Send SIGTERM and do not wait."""
-        if self._process is not None:
-            self._process.terminate()
+        if (process := self._process) is not None:
+            process.terminate()
         self.thaw()
 
     def freeze(self) -> None:
         """Stop the process with SIGSTOP, keeping its connections open, and return when it stands still."""
-        if self.is_running and self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if (process := self._running()) is not None:
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             self._is_frozen = True
 
     def thaw(self) -> None:
         """Let a frozen process go on."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
+        if (process := self._process) is not None:
+            process.send_signal(signal.SIGCONT)
         self._is_frozen = False
 
-    def _forget(self) -> None:
-        if self._process is not None:
-            _guard.remove(self, self._process.pid)
+    def _running(self) -> subprocess.Popen[bytes] | None:
+        process = self._process  # another thread may be ending it
+        if process is None or process.poll() is None:
+            return process
+        self._forget(process)
+        return None
+
+    def _forget(self, process: subprocess.Popen[bytes]) -> None:
+        if self._process is process:
+            _guard.remove(self, process.pid)
             self._process = None
             self._is_frozen = False
 
