@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
 
     from switchgear.message import Properties
 
-_LOCK: Final = threading.Lock()  # guards lists of watchers, never held while anything is called
+_LOCK = threading.Lock()  # guards lists of watchers, never held while anything is called
+
+_generation = 0  # of this process: one more than its parent's; cheaper to look at than a process id
+
+
+def _forked() -> None:
+    global _generation, _LOCK  # noqa: PLW0603 - a fork changes what is true of the whole process
+    _generation += 1
+    _LOCK = threading.Lock()  # the parent may have held it
+
+
+os.register_at_fork(after_in_child=_forked)
 
 # Names of threads that must never wait for the loop that serves them; set by those who start them.
 _busy = threading.local()
@@ -39,7 +50,13 @@ class Waits:
 
     failure: SwitchgearError | None = None
     pid: int = field(factory=os.getpid)
+    _born: int = field(factory=lambda: _generation)
     _parked: set[Callable[[], None]] = field(factory=set)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a child of the process that made the transport."""
+        return self._born != _generation
 
     def check(self, call: str) -> None:
         """Raise where a blocking *call* cannot work: in a forked child, in a hook, a handler or an event loop.
@@ -55,7 +72,7 @@ class Waits:
 
     def check_process(self, call: str) -> None:
         """Raise `Forked` in a child of the process that made the transport."""
-        if os.getpid() != self.pid:
+        if self.is_foreign:
             raise Forked(call, self.pid)
 
     def park(self, wake: Callable[[], None]) -> None:
@@ -164,7 +181,13 @@ class Delivery:
 
         It runs on the event loop's thread and must not block; an exception in it is the loop's to report.
         """
-        self._watch(lambda: callback(self) if self._state.is_final else None)
+        self._watch(lambda: self._call_back(callback))
+
+    def _call_back(self, callback: Callable[[Delivery], object]) -> None:
+        if self._state.is_final:
+            callback(self)
+        else:
+            self._watch(lambda: self._call_back(callback))
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until a broker has acknowledged the message (QoS 0: until a usable connection took it).

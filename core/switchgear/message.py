@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
@@ -117,6 +117,10 @@ class Will:
     def __attrs_post_init__(self) -> None:
         check_topic(self.topic)
         check_qos(self.qos)
+
+
+LARGEST_PAYLOAD: Final = 268_435_455 - 65_535 - 16
+"""Bytes that fit into a packet (MQTT 5, 2.1.4) beside the longest topic; properties are checked when it is sent."""
 
 
 def check_qos(qos: Any) -> None:

@@ -34,7 +34,7 @@ class DriverSettings:
         session_expiry: Seconds that the broker keeps the session after a loss (MQTT 5, 3.1.2.11.2).
         receive_maximum: How many QoS 1 and 2 messages we take before acknowledging (MQTT 5, 3.1.2.11.3).
         maximum_packet_size: Bytes; the largest packet that we take; None: MQTT's own limit.
-        hook_timeout: Seconds that asking for credentials may take.
+        ack_timeout: Seconds; an acknowledgement overdue for so long sends our own PINGREQ; None: never.
     """
 
     client_id: str
@@ -46,7 +46,7 @@ class DriverSettings:
     session_expiry: int = 3600
     receive_maximum: int = 1000
     maximum_packet_size: int | None = None
-    hook_timeout: float = 5.0
+    ack_timeout: float | None = 10.0
 
 
 @frozen(kw_only=True)

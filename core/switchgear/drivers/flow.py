@@ -1,0 +1,564 @@
+"""One MQTT connection from CONNECT on: the packets of messages by hand, the others through paho. Does I/O on its link.
+
+Throughput is decided here: what is sent in one turn of the loop goes out in one write; a batch of acknowledgements is
+read in one pass; nothing is copied that need not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties as PahoProperties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from switchgear.cause import Cause, Failure, from_exception, from_reason_code, from_return_code
+from switchgear.drivers.base import AttemptFailed, DriverSettings, Filter, Limits, Listener
+from switchgear.drivers.session import Session
+from switchgear.errors import MessageTooLarge
+from switchgear.message import Message, Properties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from switchgear.delivery import Delivery
+    from switchgear.drivers.link import StreamLink
+    from switchgear.drivers.paho import Codec
+    from switchgear.drivers.websocket import WebSocketLink
+
+GATHER: Final = 65536
+"""Bytes that are gathered before they are written in the middle of a turn: asyncio's own high-water mark."""
+
+PING_ANSWER: Final = 5.0
+"""Seconds within which PINGRESP must come, unless the connect timeout is shorter."""
+
+LARGEST: Final = 268_435_455
+"""Bytes of a packet after its fixed header (MQTT 5, 2.1.4)."""
+
+_CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 2, 3, 4, 5, 6, 7
+_SUBACK, _UNSUBACK, _PINGRESP, _DISCONNECT = 9, 11, 13, 14
+
+
+class PahoConnection:
+    """A connection on *link*; see `switchgear.drivers.base.Connection`."""
+
+    def __init__(
+        self,
+        link: StreamLink | WebSocketLink,
+        codec: Codec,
+        session: Session,
+        settings: DriverSettings,
+        listener: Listener,
+    ) -> None:
+        self.session_present = False
+        self.limits = Limits()
+        self.in_flight = 0
+        self.is_open = True
+        self._loop = asyncio.get_running_loop()
+        self.acknowledged: asyncio.Future[None] = self._loop.create_future()
+        self._link = link
+        self._codec = codec
+        self._session = session
+        self._settings = settings
+        self._listener = listener
+        self._is_v5 = settings.protocol == "5"
+        self._tail = bytearray()
+        self._wanted = 2  # bytes that the packet in _tail needs, as far as is known
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._flush_is_due = False
+        self._answers: dict[int, asyncio.Future[list[int]]] = {}
+        self._keepalive = settings.keepalive
+        self._last_sent = self._last_received = self._loop.time()
+        self._ping_sent: float | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<PahoConnection {'open' if self.is_open else 'closed'} {self.in_flight} in flight>"
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the write buffer takes more."""
+        return self._link.is_writable and self._out_size < GATHER
+
+    def open(self, connect_packet: bytes) -> None:
+        """Send CONNECT; CONNACK ends `acknowledged`."""
+        codec = self._codec
+        codec.pipe.write = self._queue
+        codec.on_connect = self._on_connack
+        codec.on_subscribe = self._on_suback
+        codec.on_unsubscribe = self._on_suback
+        codec.on_disconnect = None
+        self._link.attach(self)
+        self._queue(connect_packet)
+
+    def begin_session(self) -> Session:
+        """The broker has no session of ours: ids of an older one mean nothing any more."""
+        self._session = Session()
+        return self._session
+
+    # Sending. ----------------------------------------------------------------------------------------------------
+
+    def send(self, delivery: Delivery) -> None:
+        """Send *delivery*, or send it again. Raises `MessageTooLarge`."""
+        qos = delivery.qos
+        if qos == 0:
+            self._queue(self._publish_packet(delivery, 0, 0))
+            return
+        packet_id = delivery.packet_id
+        session = self._session
+        if packet_id == 0:
+            packet = self._publish_packet(delivery, session.next_id(), qos << 1)
+        elif delivery.phase == 2:
+            packet = bytes((0x62, 2, packet_id >> 8, packet_id & 0xFF))
+        else:
+            packet = self._publish_packet(delivery, packet_id, 8 | qos << 1)
+        session.deliveries[delivery.packet_id] = delivery
+        if delivery.phase == 0:
+            delivery.phase = 1
+        self.in_flight += 1
+        self._queue(packet)
+
+    def _publish_packet(self, delivery: Delivery, packet_id: int, flags: int) -> bytes:
+        """PUBLISH (MQTT 5, 3.3). The delivery gets its packet id only when the packet can be sent."""
+        topic = delivery.topic.encode()
+        payload = delivery.payload
+        head = len(topic).to_bytes(2, "big") + topic
+        if packet_id:
+            head += packet_id.to_bytes(2, "big")
+        if self._is_v5:
+            properties = delivery.properties
+            left = None
+            if delivery.expires_at is not None:
+                left = max(1, round(delivery.expires_at - self._loop.time()))
+            head += b"\0" if properties is None and left is None else _pack_properties(properties, left)
+        size = len(head) + len(payload)
+        if delivery.retain:
+            flags |= 1
+        packet = bytes((0x30 | flags,)) + _length(size) + head + payload
+        limit = self.limits.maximum_packet_size
+        if size > LARGEST or (limit is not None and len(packet) > limit):
+            whose = "the broker" if limit is not None else "MQTT"
+            raise MessageTooLarge(delivery.topic, len(packet), limit or LARGEST, whose=whose)
+        if packet_id:
+            delivery.packet_id = packet_id
+        return packet
+
+    def _queue(self, packet: bytes) -> None:
+        """Send *packet* with everything else of this turn of the loop."""
+        self._out.append(packet)
+        self._out_size += len(packet)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+        elif self._out_size >= GATHER:
+            self._write()
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._write()
+
+    def _write(self) -> None:
+        out = self._out
+        if out and self.is_open:
+            self._last_sent = self._loop.time()
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self._out = []
+            self._out_size = 0
+            self._link.write(data)
+
+    async def subscribe(self, filters: Sequence[Filter]) -> list[int]:
+        """One SUBSCRIBE; its SUBACK codes."""
+        if self._is_v5:
+            wanted: Any = [
+                (
+                    f.topic_filter,
+                    SubscribeOptions(
+                        qos=f.qos,
+                        noLocal=f.no_local,
+                        retainAsPublished=f.retain_as_published,
+                        retainHandling=f.retain_handling,
+                    ),
+                )
+                for f in filters
+            ]
+        else:
+            wanted = [(f.topic_filter, f.qos) for f in filters]
+        _, packet_id = self._codec.subscribe(wanted)
+        return await self._answer(packet_id)
+
+    async def unsubscribe(self, topic_filters: Sequence[str]) -> list[int]:
+        """One UNSUBSCRIBE; its UNSUBACK codes."""
+        _, packet_id = self._codec.unsubscribe(list(topic_filters))
+        codes = await self._answer(packet_id)
+        return codes or [0] * len(topic_filters)
+
+    async def _answer(self, packet_id: int | None) -> list[int]:
+        if not self.is_open or packet_id is None:
+            raise ConnectionError("the connection is closed")
+        future: asyncio.Future[list[int]] = self._loop.create_future()
+        self._answers[packet_id] = future
+        try:
+            return await future
+        finally:
+            self._answers.pop(packet_id, None)
+            self._session.requests.discard(packet_id)
+
+    def acknowledge(self, token: object) -> None:
+        """PUBACK or PUBREC for a received message."""
+        if token is None:
+            return
+        assert isinstance(token, tuple)
+        qos, packet_id, session = token
+        if qos == 2 and packet_id in session.received:
+            session.received[packet_id] = True  # when it comes again, PUBREC answers it
+        if not self.is_open:
+            return
+        kind = 0x40 if qos == 1 else 0x50
+        self._queue(bytes((kind, 2, packet_id >> 8, packet_id & 0xFF)))
+
+    def ping(self) -> None:
+        """PINGREQ, unless one is under way."""
+        if self._ping_sent is None:
+            self._ping_sent = self._loop.time()
+            self._queue(b"\xc0\x00")
+            self._tick_in(self._ping_deadline())
+
+    def _ping_deadline(self) -> float:
+        return min(PING_ANSWER, self._settings.connect_timeout)
+
+    async def disconnect(self) -> None:
+        """DISCONNECT, flushed: otherwise the broker publishes the will."""
+        if self.is_open:
+            self._codec.disconnect()
+            self._write()
+            self._close()
+            await self._link.close()
+
+    def abort(self) -> None:
+        """Drop it at once."""
+        if self.is_open:
+            self._close()
+            self._link.abort()
+
+    def _close(self) -> None:
+        self.is_open = False
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the connection was lost"))
+        if not self.acknowledged.done():
+            self.acknowledged.cancel()
+
+    # Receiving. --------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: handle the packets that they complete. Part of `switchgear.drivers.link.Sink`."""
+        if not self.is_open:
+            return
+        self._last_received = self._loop.time()
+        tail = self._tail
+        if tail:
+            tail += data
+            if len(tail) < self._wanted:
+                return
+            data = bytes(tail)
+            tail.clear()
+        try:
+            used = self._packets(data)
+        except (ValueError, IndexError, UnicodeDecodeError) as error:
+            self._lose(Failure(Cause.PROTOCOL_ERROR, f"malformed packet from the broker ({error})"))
+            return
+        if not self.is_open:
+            return
+        if used < len(data):
+            tail += data[used:]
+        if self.acknowledged.done():
+            self._listener.on_batch_end()
+
+    def _packets(self, data: bytes) -> int:
+        """Handle each whole packet in *data*; how many bytes they were."""
+        position, end = 0, len(data)
+        session = self._session
+        deliveries = session.deliveries
+        listener = self._listener
+        self._wanted = 2
+        while end - position >= 2:
+            size = data[position + 1]
+            start = position + 2
+            if size > 127:
+                size, start = _read_length(data, position + 1, end)
+                if size < 0:
+                    break
+                limit = self._settings.maximum_packet_size
+                if limit is not None and size > limit:
+                    raise ValueError(f"{size} bytes, more than the {limit} that we announced")
+            stop = start + size
+            if stop > end:
+                self._wanted = stop - position
+                break
+            kind = data[position] >> 4
+            if kind == _PUBACK:
+                delivery = deliveries.pop(data[start] << 8 | data[start + 1], None)
+                if delivery is not None:
+                    self.in_flight -= 1
+                    delivery.packet_id = delivery.phase = 0
+                    listener.on_acknowledged(delivery, data[start + 2] if size > 2 else 0)
+            elif kind == _PUBLISH:
+                self._message(data[position], data[start:stop])
+            elif kind == _PINGRESP:
+                self._ping_sent = None
+                listener.on_healthy()
+            elif _PUBREC <= kind <= _PUBCOMP:
+                self._exactly_once(kind, data[start] << 8 | data[start + 1], data[start + 2] if size > 2 else 0)
+            else:
+                self._control(kind, data[position:stop], data[start:stop])
+                if not self.is_open:
+                    return stop
+                deliveries, session = self._session.deliveries, self._session
+            position = stop
+        return position
+
+    def _exactly_once(self, kind: int, packet_id: int, code: int) -> None:
+        """PUBREC, PUBREL and PUBCOMP (MQTT 5, 4.3.3)."""
+        session = self._session
+        high, low = packet_id >> 8, packet_id & 0xFF
+        if kind == _PUBREL:
+            session.received.pop(packet_id, None)
+            self._queue(bytes((0x70, 2, high, low)))
+            return
+        delivery = session.deliveries.get(packet_id)
+        if kind == _PUBREC:
+            if delivery is None:
+                self._queue(bytes((0x62, 2, high, low)))  # let the broker finish
+            elif code < 0x80:
+                delivery.phase = 2
+                self._listener.on_healthy()
+                self._queue(bytes((0x62, 2, high, low)))
+        if delivery is not None and (kind == _PUBCOMP or code >= 0x80):
+            del session.deliveries[packet_id]
+            self.in_flight -= 1
+            delivery.packet_id = delivery.phase = 0
+            # 0x92 in PUBCOMP: the broker no longer knows the id, for it has released the message before.
+            self._listener.on_acknowledged(delivery, 0 if kind == _PUBCOMP else code)
+
+    def _message(self, head: int, body: bytes) -> None:
+        """PUBLISH (MQTT 5, 3.3)."""
+        qos = head >> 1 & 3
+        size = body[0] << 8 | body[1]
+        position = 2 + size
+        topic = body[2:position].decode()
+        packet_id = 0
+        if qos:
+            packet_id = body[position] << 8 | body[position + 1]
+            position += 2
+        properties = None
+        if self._is_v5:
+            if body[position] == 0:
+                position += 1
+            else:
+                packed = PahoProperties(PacketTypes.PUBLISH)
+                _, used = packed.unpack(body[position:])
+                position += used
+                properties = _unpack_properties(packed)
+        token = None
+        if qos == 3:
+            raise ValueError("QoS 3")
+        if qos:
+            session = self._session
+            token = (qos, packet_id, session)
+            if qos == 2:
+                handled = session.received.get(packet_id)
+                if handled is not None:
+                    if handled:
+                        self._queue(bytes((0x50, 2, packet_id >> 8, packet_id & 0xFF)))
+                    return
+                session.received[packet_id] = False
+        message = Message(topic, body[position:], qos, bool(head & 1), bool(head & 8), properties)
+        self._listener.on_message(message, token)
+
+    def _control(self, kind: int, packet: bytes, body: bytes) -> None:
+        """The packets that paho decodes."""
+        if kind == _CONNACK and not self._is_v5 and len(body) >= 2 and body[1]:
+            self._refuse(from_return_code(body[1]))
+        elif kind in {_CONNACK, _SUBACK, _UNSUBACK}:
+            if kind != _CONNACK:
+                self._listener.on_healthy()
+            self._codec.pipe.feed(packet)
+            if self._codec.loop_read() not in {0, 7}:
+                raise ValueError(f"packet type {kind}")
+        elif kind == _DISCONNECT and self._is_v5:
+            self._lose(_read_disconnect(body))
+        else:
+            raise ValueError(f"packet type {kind}")
+
+    def _on_connack(
+        self, _client: object, _data: object, flags: Any, reason: ReasonCode, properties: PahoProperties | None
+    ) -> None:
+        if self.acknowledged.done():
+            self._lose(Failure(Cause.PROTOCOL_ERROR, "a second CONNACK"))
+        elif reason.value >= 0x80:
+            text = getattr(properties, "ReasonString", "")
+            reference = getattr(properties, "ServerReference", None)
+            self._refuse(from_reason_code(reason.value, text, server_reference=reference))
+        else:
+            self.session_present = bool(flags.session_present)
+            if properties is not None and self._is_v5:
+                self.limits = _read_limits(properties)
+                if self.limits.keepalive is not None:
+                    self._keepalive = self.limits.keepalive
+            self.acknowledged.set_result(None)
+            self._tick()
+
+    def _refuse(self, failure: Failure) -> None:
+        if not self.acknowledged.done():
+            self.acknowledged.set_exception(AttemptFailed(failure))
+
+    def _on_suback(self, _client: object, _data: object, packet_id: int, codes: Sequence[Any], _props: object) -> None:
+        future = self._answers.get(packet_id)
+        if future is not None and not future.done():
+            future.set_result([code.value for code in codes])
+
+    # The end. ----------------------------------------------------------------------------------------------------
+
+    def link_lost(self, error: BaseException | None) -> None:
+        """The link is over. Part of `switchgear.drivers.link.Sink`."""
+        self._lose(Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error))
+
+    def link_writable(self) -> None:
+        """The link takes more. Part of `switchgear.drivers.link.Sink`."""
+        if self.is_open and self.acknowledged.done():
+            self._listener.on_writable()
+
+    def _lose(self, failure: Failure) -> None:
+        if not self.is_open:
+            return
+        if not self.acknowledged.done():
+            self.acknowledged.set_exception(AttemptFailed(failure))
+            return
+        self._close()
+        self._link.abort()
+        self._listener.on_lost(failure)
+
+    def _tick_in(self, seconds: float) -> None:
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        self._tick_timer = self._loop.call_later(seconds, self._tick) if self.is_open else None
+
+    def _tick(self) -> None:
+        """Watch the peer: PINGREQ for keepalive and for an overdue acknowledgement; a missing PINGRESP is the end."""
+        now = self._loop.time()
+        deadline = self._ping_deadline()
+        keepalive = self._keepalive
+        patience = self._settings.ack_timeout
+        if self._ping_sent is not None:
+            left = self._ping_sent + deadline - now
+            if left <= 1e-6:
+                self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {deadline:g} s"))
+                return
+            self._tick_in(left)
+            return
+        quiet = now - self._last_received
+        # 1e-3: a timer may fire a little early.
+        if patience is not None and self.in_flight and quiet >= patience - 1e-3:
+            self.ping()
+            return
+        if keepalive and (now - self._last_sent >= keepalive * 0.75 - 1e-3 or quiet >= keepalive * 1.5):
+            self.ping()
+            return
+        waits = [keepalive * 0.75 - (now - self._last_sent)] if keepalive else []
+        if patience is not None:
+            waits.append(max(patience - quiet, patience / 2) if self.in_flight else patience / 2)
+        if waits:
+            self._tick_in(max(0.05, min(waits)))
+
+
+def _length(size: int) -> bytes:
+    """Remaining Length (MQTT 5, 1.5.5)."""
+    if size < 128:
+        return bytes((size,))
+    out = bytearray()
+    while True:
+        size, byte = size >> 7, size & 127
+        out.append(byte | 128 if size else byte)
+        if not size:
+            return bytes(out)
+
+
+def _read_length(data: bytes, position: int, end: int) -> tuple[int, int]:
+    """Remaining Length at *position* and where the packet goes on; (-1, 0) when it is not all there."""
+    size = 0
+    for i in range(4):
+        if position + i >= end:
+            return -1, 0
+        byte = data[position + i]
+        size |= (byte & 127) << 7 * i
+        if byte < 128:
+            return size, position + i + 1
+    raise ValueError("a length of more than 4 bytes")
+
+
+def _pack_properties(ours: Properties | None, expiry: int | None) -> bytes:
+    """The properties of a PUBLISH as bytes."""
+    packed = PahoProperties(PacketTypes.PUBLISH)
+    if ours is not None:
+        if ours.content_type is not None:
+            packed.ContentType = ours.content_type
+        if ours.response_topic is not None:
+            packed.ResponseTopic = ours.response_topic
+        if ours.correlation_data is not None:
+            packed.CorrelationData = ours.correlation_data
+        if ours.payload_is_text:
+            packed.PayloadFormatIndicator = 1
+        if ours.message_expiry is not None and expiry is None:
+            expiry = ours.message_expiry
+        if ours.user:
+            packed.UserProperty = list(ours.user)
+    if expiry is not None:
+        packed.MessageExpiryInterval = expiry
+    return packed.pack()  # type: ignore[no-any-return]  # paho's properties are not typed
+
+
+def _unpack_properties(packed: PahoProperties) -> Properties:
+    """What a received PUBLISH carried."""
+    return Properties(
+        content_type=getattr(packed, "ContentType", None),
+        response_topic=getattr(packed, "ResponseTopic", None),
+        correlation_data=getattr(packed, "CorrelationData", None),
+        payload_is_text=bool(getattr(packed, "PayloadFormatIndicator", 0)),
+        message_expiry=getattr(packed, "MessageExpiryInterval", None),
+        user=tuple(getattr(packed, "UserProperty", ())),
+    )
+
+
+def _read_limits(properties: PahoProperties) -> Limits:
+    """What CONNACK says of the broker (MQTT 5, 3.2.2.3)."""
+
+    def get(name: str, otherwise: Any) -> Any:
+        return getattr(properties, name, otherwise)
+
+    return Limits(
+        receive_maximum=get("ReceiveMaximum", 65535),
+        maximum_packet_size=get("MaximumPacketSize", None),
+        maximum_qos=get("MaximumQoS", 2),
+        retain_available=bool(get("RetainAvailable", 1)),
+        session_expiry=get("SessionExpiryInterval", None),
+        keepalive=get("ServerKeepAlive", None),
+        wildcards_available=bool(get("WildcardSubscriptionAvailable", 1)),
+        shared_available=bool(get("SharedSubscriptionAvailable", 1)),
+    )
+
+
+def _read_disconnect(body: bytes) -> Failure:
+    """What the broker's DISCONNECT says (MQTT 5, 3.14)."""
+    if not body:
+        return from_reason_code(0)
+    properties = PahoProperties(PacketTypes.DISCONNECT)
+    if len(body) > 1:
+        properties.unpack(body[1:])
+    reference = getattr(properties, "ServerReference", None)
+    return from_reason_code(body[0], getattr(properties, "ReasonString", ""), server_reference=reference)

@@ -1,0 +1,245 @@
+"""Open TCP and TLS connections with asyncio: the address may be pinned, the name is what TLS checks. Does I/O.
+
+Each step has the attempt's deadline; look-ups of one host are shared by all transports of the loop; several addresses
+of one name are tried side by side, a quarter of a second apart (RFC 8305).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from switchgear.cause import Cause, Failure, from_exception
+from switchgear.drivers.base import AttemptFailed
+from switchgear.tls import TLS
+from switchgear.workers import LOOKUPS
+
+if TYPE_CHECKING:
+    from switchgear.drivers.base import DriverSettings
+    from switchgear.endpoint import Endpoint
+
+ADDRESS_DELAY: Final = 0.25
+"""Seconds between the first tries of two addresses of one name. Source: RFC 8305, section 5."""
+
+Address = tuple[socket.AddressFamily, tuple[Any, ...]]
+
+
+class Sink(Protocol):
+    """Who takes what arrives on a link."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        ...
+
+    def link_lost(self, error: BaseException | None) -> None:
+        """The link is over; None: the peer closed it in order."""
+        ...
+
+    def link_writable(self) -> None:
+        """The write buffer takes more again."""
+        ...
+
+
+class StreamLink(asyncio.Protocol):
+    """A TCP or TLS connection that keeps what arrives until somebody takes it."""
+
+    def __init__(self) -> None:
+        self.is_writable = True
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._early: list[bytes] = []
+        self._is_over = False
+        self._error: BaseException | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    def attach(self, sink: Sink) -> None:
+        """From now on *sink* takes what arrives; what came before is handed over on the next turn of the loop."""
+        self._sink = sink
+        if self._early or self._is_over:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        early, self._early = self._early, []
+        if self._sink is not None:
+            for data in early:
+                self._sink.data_received(data)
+        if self._is_over and self._sink is not None:
+            self._sink.link_lost(self._error)
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, or buffer it; nothing after the link is over."""
+        if self._transport is not None and not self._is_over:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """Drop the connection at once; the sink hears nothing more."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def close(self) -> None:
+        """Flush and close; the sink hears nothing more."""
+        self._sink = None
+        if self._transport is None or self._is_over:
+            return
+        self._closed = asyncio.get_running_loop().create_future()
+        self._transport.close()
+        await self._closed
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of `asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `asyncio.Protocol`."""
+        if self._sink is None or self._early:
+            self._early.append(data)
+        else:
+            self._sink.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of `asyncio.Protocol`."""
+        self._is_over = True
+        self._error = exc
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(None)
+        if self._sink is not None and not self._early:
+            self._sink.link_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        """Part of `asyncio.Protocol`."""
+        self.is_writable = True
+        if self._sink is not None:
+            self._sink.link_writable()
+
+
+async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink:
+    """A TCP or TLS connection to *endpoint*.
+
+    Raises:
+        AttemptFailed: with what went wrong, and where: look-up, TCP, TLS, or our own certificate files.
+    """
+    timeout = endpoint.connect_timeout or settings.connect_timeout
+    context = await _context(settings.tls) if endpoint.is_tls else None
+    sock = await _connect(endpoint, timeout)
+    if endpoint.is_tls:
+        return await _wrap(sock, endpoint, context, timeout)
+    _, link = await asyncio.get_running_loop().create_connection(StreamLink, sock=sock)
+    return link
+
+
+async def _context(tls: TLS | None) -> ssl.SSLContext:
+    settings = tls or TLS()
+    try:
+        return await LOOKUPS.run(settings.context)
+    except Exception as error:
+        raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, str(error))) from error
+
+
+async def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
+    try:
+        async with asyncio.timeout(timeout):
+            if endpoint.address is not None:
+                family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+                return await _open(family, (endpoint.address, endpoint.port))
+            return await _first_of(await _lookup(endpoint.host, endpoint.port))
+    except TimeoutError as error:
+        detail = f"no TCP connection to {endpoint.authority} in {timeout:g} s"
+        raise AttemptFailed(Failure(Cause.CONNECT_TIMEOUT, detail)) from error
+    except (OSError, UnicodeError) as error:
+        raise AttemptFailed(from_exception(error)) from error
+
+
+async def _wrap(sock: socket.socket, endpoint: Endpoint, context: ssl.SSLContext | None, timeout: float) -> StreamLink:
+    try:
+        async with asyncio.timeout(timeout):
+            _, link = await asyncio.get_running_loop().create_connection(
+                StreamLink, sock=sock, ssl=context, server_hostname=endpoint.host, ssl_handshake_timeout=timeout + 1
+            )
+            return link
+    except TimeoutError as error:
+        sock.close()
+        detail = f"no TLS session with {endpoint.authority} in {timeout:g} s"
+        raise AttemptFailed(Failure(Cause.TLS_TIMEOUT, detail)) from error
+    except OSError as error:  # ssl.SSLError is one
+        sock.close()
+        raise AttemptFailed(from_exception(error)) from error
+    except BaseException:
+        sock.close()
+        raise
+
+
+# One look-up for all who ask at the same time on the same loop.
+_lookups: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], asyncio.Future[Any]]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def _lookup(host: str, port: int) -> list[Address]:
+    """The addresses of *host*; a look-up that runs already is joined, none is remembered."""
+    with contextlib.suppress(OSError):
+        socket.inet_pton(socket.AF_INET, host)
+        return [(socket.AF_INET, (host, port))]
+    running = _lookups.setdefault(asyncio.get_running_loop(), {})
+    key = host, port
+    task = running.get(key)
+    if task is None:
+        task = asyncio.ensure_future(LOOKUPS.run(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+        running[key] = task
+        task.add_done_callback(lambda done: (running.pop(key, None), done.cancelled() or done.exception()))
+    found = await asyncio.shield(task)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+async def _first_of(addresses: list[Address]) -> socket.socket:
+    """The first connection that one of *addresses* accepts, each tried a little after the one before."""
+    if len(addresses) == 1:
+        return await _open(*addresses[0])
+    pending: set[asyncio.Task[socket.socket]] = set()
+    last_error: OSError | None = None
+    waiting = list(addresses)
+    try:
+        while waiting or pending:
+            if waiting:
+                pending.add(asyncio.ensure_future(_open(*waiting.pop(0))))
+            delay = ADDRESS_DELAY if waiting else None
+            done, pending = await asyncio.wait(pending, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if error is None:
+                    return task.result()
+                if not isinstance(error, OSError):
+                    raise error
+                last_error = error
+    finally:
+        for task in pending:
+            task.add_done_callback(_close_late)
+            task.cancel()
+    raise last_error or OSError("the name has no address")
+
+
+def _close_late(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def _open(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,142 @@
+"""MQTT in WebSocket frames (MQTT 5, section 6): a link over a link, through the sans-IO protocol of `websockets`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri as parse_ws_uri
+
+from switchgear.cause import Cause, Failure, from_exception
+from switchgear.drivers.base import AttemptFailed
+
+if TYPE_CHECKING:
+    from switchgear.drivers.link import Sink, StreamLink
+    from switchgear.endpoint import Endpoint
+
+
+class WebSocketLink:
+    """Speaks WebSocket on a `StreamLink` and looks like one."""
+
+    def __init__(self, stream: StreamLink, endpoint: Endpoint, max_size: int | None) -> None:
+        uri = parse_ws_uri(f"{endpoint.scheme}://{endpoint.authority}{endpoint.path}")
+        self._stream = stream
+        self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol("mqtt")], max_size=max_size)
+        self._sink: Sink | None = None
+        self._early: list[bytes] = []
+        self._upgraded: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
+        self._lost: BaseException | None = None
+        self._is_over = False
+        stream.attach(self)
+        self._protocol.send_request(self._protocol.connect())
+        self._flush()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the write buffer takes more."""
+        return self._stream.is_writable
+
+    async def upgraded(self, timeout: float) -> None:
+        """Wait for the answer to the upgrade, *timeout* seconds at most.
+
+        Raises:
+            AttemptFailed: refused, or no answer.
+        """
+        assert self._upgraded is not None
+        try:
+            async with asyncio.timeout(timeout):
+                await self._upgraded
+        except TimeoutError as error:
+            detail = f"no answer to the WebSocket upgrade in {timeout:g} s"
+            raise AttemptFailed(Failure(Cause.WEBSOCKET_REFUSED, detail)) from error
+        except InvalidHandshake as error:
+            raise AttemptFailed(Failure(Cause.WEBSOCKET_REFUSED, str(error))) from error
+        except OSError as error:
+            raise AttemptFailed(from_exception(error)) from error
+        finally:
+            self._upgraded = None
+
+    def attach(self, sink: Sink) -> None:
+        """From now on *sink* takes what arrives."""
+        self._sink = sink
+        if self._early or self._is_over:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        early, self._early = self._early, []
+        if self._sink is not None:
+            for data in early:
+                self._sink.data_received(data)
+        if self._is_over and self._sink is not None:
+            self._sink.link_lost(self._lost)
+
+    def write(self, data: bytes) -> None:
+        """Send *data* as one binary frame."""
+        if not self._is_over:
+            self._protocol.send_binary(data)
+            self._flush()
+
+    def abort(self) -> None:
+        """Drop the connection at once; the sink hears nothing more."""
+        self._sink = None
+        self._stream.abort()
+
+    async def close(self) -> None:
+        """Say goodbye, flush and close; the sink hears nothing more."""
+        self._sink = None
+        if not self._is_over:
+            self._protocol.send_close(1000)
+            self._flush()
+        await self._stream.close()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._stream.write(data)
+
+    # What the link below calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `Sink`."""
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Response):
+                self._answered()
+            elif isinstance(event, Frame) and event.opcode in {Opcode.BINARY, Opcode.CONT, Opcode.TEXT}:
+                self._deliver(bytes(event.data))
+        self._flush()
+        error = self._protocol.handshake_exc or self._protocol.parser_exc
+        if error is not None:
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._upgraded is not None and not self._upgraded.done():
+            if self._protocol.handshake_exc is None:
+                self._upgraded.set_result(None)
+            else:
+                self._upgraded.set_exception(self._protocol.handshake_exc)
+
+    def _deliver(self, data: bytes) -> None:
+        if self._sink is None or self._early:
+            self._early.append(data)
+        else:
+            self._sink.data_received(data)
+
+    def link_lost(self, error: BaseException | None) -> None:
+        """Part of `Sink`."""
+        self._is_over = True
+        self._lost = error
+        if self._upgraded is not None and not self._upgraded.done():
+            self._upgraded.set_exception(error or ConnectionResetError("closed during the WebSocket upgrade"))
+        elif self._sink is not None and not self._early:
+            self._sink.link_lost(error)
+
+    def link_writable(self) -> None:
+        """Part of `Sink`."""
+        if self._sink is not None:
+            self._sink.link_writable()

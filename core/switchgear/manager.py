@@ -1,0 +1,440 @@
+"""ConnectionManager: carries out what the machine decides, on asyncio. Does I/O through the driver.
+
+The machine decides, this file acts: effects become tasks, timers, questions to plugins and calls of the driver, and
+whatever comes of them goes back as events. It decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final, Protocol
+
+from attrs import define, field
+
+from switchgear import effects as do
+from switchgear import events as ev
+from switchgear.backoff import ConnectBudget, Fleet
+from switchgear.cause import Cause, Failure
+from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
+from switchgear.endpoint import Endpoint, SessionKind
+from switchgear.errors import ConfigurationError, SwitchgearError
+from switchgear.hookspecs import Context, Proceed
+from switchgear.machine import Machine
+from switchgear.plan import read_places
+from switchgear.workers import LOOKUPS
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Any
+
+    from switchgear.drivers.base import Listener
+    from switchgear.narrator import Narrator
+    from switchgear.plan import Plan
+    from switchgear.plugins import Registry, Strategies
+    from switchgear.profile import Profile
+
+log = logging.getLogger("switchgear.manager")
+
+POLITE: Final = 2.0
+"""Seconds that a DISCONNECT may take to be flushed before the connection is dropped."""
+
+
+class Owner(Protocol):
+    """The transport, as its manager sees it."""
+
+    @property
+    def depth(self) -> int:
+        """Messages accepted and not yet acknowledged."""
+        ...
+
+    def listener(self, generation: int) -> Listener:
+        """Who hears what the connection *generation* reports."""
+        ...
+
+    async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
+        """Bring the subscriptions back; raise ``ConnectionError`` when the connection is gone."""
+        ...
+
+    def open_gate(self, connection: Connection) -> None:
+        """The connection is usable."""
+        ...
+
+    def shut_gate(self) -> None:
+        """The connection is gone, or about to be."""
+        ...
+
+    def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
+        """Waiting is hopeless now."""
+        ...
+
+
+@define(eq=False)
+class _Live:
+    """What exists of one generation."""
+
+    endpoint: Endpoint
+    task: asyncio.Task[None] | None = None
+    link: Link | None = None
+    connection: Connection | None = None
+
+
+@define(eq=False)
+class ConnectionManager:
+    """One transport's connections."""
+
+    profile: Profile
+    plan: Plan
+    client_id: str
+    registry: Registry
+    strategies: Strategies
+    narrator: Narrator
+    owner: Owner
+    make_driver: Callable[[], Driver]
+    rng: random.Random
+    loop: asyncio.AbstractEventLoop
+
+    driver: Driver = field(init=False)
+    machine: Machine = field(init=False)
+    connection: Connection | None = field(default=None, init=False)
+    """The usable one."""
+    _live: dict[int, _Live] = field(factory=dict, init=False)
+    _timers: dict[ev.Timer, asyncio.TimerHandle] = field(factory=dict, init=False)
+    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _closing: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _events: list[ev.Event] = field(factory=list, init=False)
+    _is_feeding: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.driver = self.make_driver()
+        settings = self.plan.machine_settings(self.profile, dials_ahead=self.driver.features.dials_ahead)
+        self.machine = Machine(settings, self.rng, self.plan.endpoints)
+
+    # Events in, effects out. -------------------------------------------------------------------------------------
+
+    def feed(self, event: ev.Event) -> None:
+        """Tell the machine of *event* and carry out what it says; nested calls wait for their turn."""
+        self._events.append(event)
+        if self._is_feeding:
+            return
+        self._is_feeding = True
+        try:
+            while self._events:
+                for effect in self.machine.handle(self._events.pop(0), self.loop.time()):
+                    _CARRY_OUT[type(effect)](self, effect)
+        finally:
+            self._is_feeding = False
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _set_timer(self, effect: do.SetTimer) -> None:
+        self._clear_timer(do.ClearTimer(effect.timer))
+        self._timers[effect.timer] = self.loop.call_at(effect.at, self._timer_fired, effect.timer)
+
+    def _timer_fired(self, timer: ev.Timer) -> None:
+        self._timers.pop(timer, None)
+        self.feed(ev.TimerFired(timer))
+
+    def _clear_timer(self, effect: do.ClearTimer) -> None:
+        handle = self._timers.pop(effect.timer, None)
+        if handle is not None:
+            handle.cancel()
+
+    def _emit(self, effect: do.Emit) -> None:
+        self.narrator.emit(effect.name, **effect.facts)
+
+    # Plugins. ----------------------------------------------------------------------------------------------------
+
+    def context(
+        self,
+        *,
+        candidates: tuple[Endpoint, ...] | None = None,
+        endpoint: Endpoint | None = None,
+        failure: Failure | None = None,
+        generation: int | None = None,
+        was_connected: bool = False,
+        session_present: bool = False,
+    ) -> Context:
+        """What the hooks are told now."""
+        machine, now = self.machine, self.loop.time()
+        offered = self.plan_candidates() if candidates is None else candidates
+        return Context(
+            now=now,
+            candidates=offered,
+            health={e.key: machine.health.look(e.key) for e in offered},
+            endpoint=endpoint or machine.last_endpoint,
+            attempt=machine.attempts,
+            sweep=machine.sweep,
+            outage=machine.outage(now),
+            failure=failure or machine.last_failure,
+            generation=machine.generation if generation is None else generation,
+            was_connected=was_connected,
+            session_present=session_present,
+            outbox_depth=self.owner.depth,
+            client_id=self.client_id,
+            profile=self.profile,
+        )
+
+    def plan_candidates(self) -> tuple[Endpoint, ...]:
+        """Every endpoint, in listed order."""
+        return self.machine.endpoints
+
+    def _ask_verdict(self, effect: do.AskVerdict) -> None:
+        if not self.plan.is_dynamic and not self.strategies.has("before_reconnect"):
+            self.feed(ev.VerdictGiven(effect.ask, Proceed()))
+            return
+        self._spawn(self._verdict(effect.ask))
+
+    async def _verdict(self, ask: int) -> None:
+        if self.plan.is_dynamic:
+            await self._refresh_endpoints()
+        verdict, plugin = await self.strategies.before_reconnect(self.context())
+        self.feed(ev.VerdictGiven(ask, verdict, plugin))
+
+    async def _refresh_endpoints(self) -> None:
+        """Ask the plugins for the list again; a failure keeps the old one."""
+        try:
+            async with asyncio.timeout(self.profile.hook_timeout):
+                groups, _ = await LOOKUPS.run(lambda: read_places(self.profile, self.registry))
+        except (SwitchgearError, TimeoutError) as error:
+            log.warning("switchgear.endpoints_not_refreshed", extra={"error": str(error), "client_id": self.client_id})
+            return
+        self.feed(ev.EndpointsChanged(tuple(e for group in groups for e in group.endpoints)))
+
+    def _ask_selection(self, effect: do.AskSelection) -> None:
+        if not self.strategies.has("select_endpoint"):
+            self.feed(ev.EndpointSelected(effect.ask, None))
+            return
+        self._spawn(self._selection(effect))
+
+    async def _selection(self, effect: do.AskSelection) -> None:
+        endpoint, plugin = await self.strategies.select_endpoint(self.context(candidates=effect.candidates))
+        self.feed(ev.EndpointSelected(effect.ask, endpoint, plugin))
+
+    def _report_connected(self, effect: do.ReportConnected) -> None:
+        live = self._live[effect.generation]
+        self.strategies.on_connected(
+            self.context(endpoint=live.endpoint, generation=effect.generation, session_present=effect.session_present)
+        )
+
+    def _report_disconnect(self, effect: do.ReportDisconnect) -> None:
+        self.strategies.on_disconnect(
+            self.context(
+                endpoint=effect.endpoint,
+                failure=effect.failure,
+                generation=effect.generation,
+                was_connected=effect.was_connected,
+            )
+        )
+
+    def _restart_driver(self, _effect: do.RestartDriver) -> None:
+        self.driver.close()
+        self.driver = self.make_driver()
+
+    def _fail_waiters(self, effect: do.FailWaiters) -> None:
+        self.owner.fail_waiters(effect.failure, self.machine.last_endpoint, effect.why, is_final=effect.is_final)
+
+    # Connections. ------------------------------------------------------------------------------------------------
+
+    def _dial(self, effect: do.Dial) -> None:
+        live = self._live[effect.generation] = _Live(effect.endpoint)
+        live.task = self._spawn(self._dialling(effect.generation, live))
+
+    async def _dialling(self, generation: int, live: _Live) -> None:
+        # A third party's driver may forget its own deadlines.
+        bound = 5 * (live.endpoint.connect_timeout or self.profile.connect_timeout)
+        try:
+            async with asyncio.timeout(bound):
+                live.link = await self.driver.dial(live.endpoint)
+        except Exception as error:  # whatever a driver raises ends this attempt and no more; it is reported
+            self._attempt_failed(generation, error)
+        else:
+            self.feed(ev.DialSucceeded(generation))
+
+    def _send_connect(self, effect: do.SendConnect) -> None:
+        live = self._live[effect.generation]
+        live.task = self._spawn(self._connecting(effect, live))
+
+    async def _connecting(self, effect: do.SendConnect, live: _Live) -> None:
+        generation, endpoint = effect.generation, effect.endpoint
+        timeout = endpoint.connect_timeout or self.profile.connect_timeout
+        try:
+            await self._budget(endpoint)
+            username, password = await self._credentials(endpoint)
+            if self._closing:  # the older connection is closed before the next CONNECT is sent
+                await asyncio.wait(self._closing, timeout=POLITE)
+            kind = self.machine.settings.sessions.get(endpoint.group)
+            request = ConnectRequest(
+                endpoint=endpoint,
+                clean_start=effect.clean_start,
+                keeps_session=kind is not SessionKind.CLEAN,
+                username=username,
+                password=password,
+                timeout=timeout,
+            )
+            assert live.link is not None
+            async with asyncio.timeout(5 * timeout):
+                live.connection = await self.driver.connect(live.link, request, self.owner.listener(generation))
+        except Exception as error:  # whatever a driver raises ends this attempt and no more; it is reported
+            self._attempt_failed(generation, error)
+        else:
+            self.feed(ev.ConnectSucceeded(generation, live.connection.session_present))
+
+    async def _budget(self, endpoint: Endpoint) -> None:
+        """Wait until the budget that this process has for that broker allows one more CONNECT."""
+        policy = self.plan.backoff
+        if isinstance(policy, Fleet):
+            at = shared_budget(self.loop, endpoint.key, policy).reserve(self.loop.time())
+            if at > self.loop.time():
+                await asyncio.sleep(at - self.loop.time())
+
+    async def _credentials(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
+        username = self.profile.username if endpoint.username is None else endpoint.username
+        secret = self.profile.password if endpoint.password is None else endpoint.password
+        if secret is None:
+            return username, None
+        try:
+            if not secret.is_dynamic:
+                return username, secret.reveal()
+            async with asyncio.timeout(self.profile.hook_timeout):
+                return username, await LOOKUPS.run(secret.reveal)
+        except TimeoutError as error:
+            detail = f"asking for the password took more than {self.profile.hook_timeout:g} s"
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+        except Exception as error:
+            # Only our own errors are known to hold no secret.
+            detail = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+
+    def _attempt_failed(self, generation: int, error: Exception) -> None:
+        if isinstance(error, AttemptFailed):
+            failure = error.failure
+        elif isinstance(error, TimeoutError):
+            failure = Failure(Cause.CONNECT_TIMEOUT, f"driver {self.driver.name!r} kept no deadline of its own")
+        else:
+            log.error("switchgear.driver_failed", exc_info=error, extra={"driver": self.driver.name})
+            failure = Failure(Cause.DRIVER_FAILED, f"{self.driver.name}: {type(error).__name__}: {error}")
+        live = self._live.pop(generation, None)
+        if live is not None and live.link is not None:
+            live.link.abort()
+        self.feed(ev.AttemptFailed(generation, failure))
+
+    def _restore(self, effect: do.RestoreSession) -> None:
+        live = self._live[effect.generation]
+        live.task = self._spawn(self._restoring(effect, live))
+
+    async def _restoring(self, effect: do.RestoreSession, live: _Live) -> None:
+        connection = live.connection
+        assert connection is not None
+        was_quick = self.machine.sweeps_failed == 0
+        try:
+            async with asyncio.timeout(2 * self.profile.connect_timeout):
+                await self.owner.restore(connection, session_present=effect.session_present, was_quick=was_quick)
+        except TimeoutError:
+            connection.abort()
+            self.lost(effect.generation, Failure(Cause.RESTORE_TIMEOUT))
+        except ConnectionError:
+            return  # the listener has reported the loss, or is about to
+        except Exception as error:
+            log.exception("switchgear.restore_failed", extra={"client_id": self.client_id})
+            connection.abort()
+            self.lost(effect.generation, Failure(Cause.DRIVER_FAILED, f"{type(error).__name__}: {error}"))
+        else:
+            self.feed(ev.SessionRestored(effect.generation))
+
+    def _open_gate(self, effect: do.OpenGate) -> None:
+        self.connection = self._live[effect.generation].connection
+        assert self.connection is not None
+        self.owner.open_gate(self.connection)
+
+    def lost(self, generation: int, failure: Failure) -> None:
+        """The connection *generation* is over."""
+        live = self._live.pop(generation, None)
+        if live is None:
+            return
+        if live.task is not None and live.task is not asyncio.current_task(self.loop):
+            live.task.cancel()
+        self._shut(live)
+        self.feed(ev.ConnectionLost(generation, failure))
+
+    def _shut(self, live: _Live) -> None:
+        if live.connection is not None and live.connection is self.connection:
+            self.connection = None
+            self.owner.shut_gate()
+
+    def _close(self, effect: do.Close) -> None:
+        live = self._live.pop(effect.generation, None)
+        if live is None:
+            return
+        if live.task is not None and live.task is not asyncio.current_task(self.loop):
+            live.task.cancel()
+        self._shut(live)
+        if live.connection is None:
+            if live.link is not None:
+                live.link.abort()
+        elif effect.politely:
+            task = self._spawn(self._disconnect(live.connection))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        else:
+            live.connection.abort()
+
+    async def _disconnect(self, connection: Connection) -> None:
+        try:
+            async with asyncio.timeout(POLITE):
+                await connection.disconnect()
+        except Exception:  # it is closed below whatever happened
+            log.debug("switchgear.disconnect_failed", exc_info=True)
+        finally:
+            connection.abort()
+
+    async def close(self) -> None:
+        """Stop, say goodbye, leave nothing behind."""
+        self.feed(ev.StopRequested())
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=2 * POLITE)
+        for task in list(self._tasks):
+            if task is not asyncio.current_task(self.loop):
+                task.cancel()
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.driver.close()
+        await self.strategies.close(self.profile.hook_timeout)
+
+
+_CARRY_OUT: Final[Mapping[type, Callable[[ConnectionManager, Any], None]]] = {
+    do.SetTimer: ConnectionManager._set_timer,
+    do.ClearTimer: ConnectionManager._clear_timer,
+    do.AskVerdict: ConnectionManager._ask_verdict,
+    do.AskSelection: ConnectionManager._ask_selection,
+    do.Dial: ConnectionManager._dial,
+    do.SendConnect: ConnectionManager._send_connect,
+    do.RestoreSession: ConnectionManager._restore,
+    do.OpenGate: ConnectionManager._open_gate,
+    do.Close: ConnectionManager._close,
+    do.ReportConnected: ConnectionManager._report_connected,
+    do.ReportDisconnect: ConnectionManager._report_disconnect,
+    do.RestartDriver: ConnectionManager._restart_driver,
+    do.Emit: ConnectionManager._emit,
+    do.FailWaiters: ConnectionManager._fail_waiters,
+}
+
+
+_budgets: Final[dict[tuple[int, str, float], ConnectBudget]] = {}
+
+
+def shared_budget(loop: asyncio.AbstractEventLoop, key: str, policy: Fleet) -> ConnectBudget:
+    """The one CONNECT budget of this process for the broker *key*."""
+    name = id(loop), key, policy.rate
+    if name not in _budgets:
+        if len(_budgets) >= 1024:  # brokers come and go; a forgotten budget only starts afresh
+            _budgets.clear()
+        _budgets[name] = ConnectBudget(max(1, int(policy.budget)), policy.window)
+    return _budgets[name]

@@ -1,0 +1,204 @@
+"""The outbox in memory: accepted messages in order, bounded. Touches locks only.
+
+Publishers append from any thread; everything else is called on the loop's thread. One lock among the publishers
+guards the bounds; the loop takes it only for messages that expire and to wake publishers that wait for room.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from attrs import define, field
+
+from switchgear.delivery import Delivery, Waits
+from switchgear.errors import Cancelled, Dropped, Expired, MessageTooLarge, OutboxFull
+from switchgear.message import DeliveryState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from switchgear.message import Properties
+    from switchgear.profile import OutboxLimits
+
+_WAITING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED})
+
+
+@define(eq=False)
+class MemoryOutbox:
+    """Messages that no broker has acknowledged; see `switchgear.profile.OutboxLimits` for its bounds."""
+
+    limits: OutboxLimits
+    waits: Waits
+    pending: deque[Delivery] = field(factory=deque, init=False)
+    """In order; not handed to the present connection. Entries that have ended are skipped by `take`."""
+    sent: dict[int, Delivery] = field(factory=dict, init=False)
+    """By sequence: handed to the present connection, not acknowledged."""
+    unreported_drops: int = field(default=0, init=False)
+    room: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    on_room: Callable[[], None] | None = field(default=None, init=False)
+    """Called on the loop when messages have left and somebody waits for room."""
+    wants_room: bool = field(default=False, init=False)
+    _sequence: int = field(default=0, init=False)
+    _in_count: int = field(default=0, init=False)  # written under the lock
+    _in_bytes: int = field(default=0, init=False)
+    _out_count: int = field(default=0, init=False)  # written on the loop
+    _out_bytes: int = field(default=0, init=False)
+    _expiring: list[tuple[float, int, Delivery]] = field(factory=list, init=False)
+
+    def __len__(self) -> int:
+        """Messages accepted and not ended."""
+        return max(0, self._in_count - self._out_count)
+
+    @property
+    def accepted(self) -> int:
+        """Messages accepted so far."""
+        return self._sequence
+
+    @property
+    def size(self) -> int:
+        """Bytes of their payloads and topics."""
+        return max(0, self._in_bytes - self._out_bytes)
+
+    def accept(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        *,
+        retain: bool = False,
+        properties: Properties | None = None,
+        expires_at: float | None = None,
+    ) -> Delivery | None:
+        """The delivery of one more message, or None when there is no room and the policy is to wait.
+
+        Raises:
+            OutboxFull: there is no room and the policy is to say so.
+            MessageTooLarge: it would not fit into an empty outbox.
+        """
+        limits = self.limits
+        size = len(payload) + len(topic)
+        with self.room:
+            count = self._in_count + 1
+            total = self._in_bytes + size
+            if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
+                if size > limits.max_bytes:
+                    raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
+                if not self._make_room(size):
+                    if limits.when_full == "block":
+                        self.wants_room = True
+                        return None
+                    if limits.when_full != "drop_newest":
+                        raise self.full(size)
+                    return self._dropped(Delivery(self.waits, 0, topic, payload, qos, retain, properties))
+                count, total = self._in_count + 1, self._in_bytes + size
+            self._in_count, self._in_bytes = count, total
+            self._sequence += 1
+            delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
+            if expires_at is not None:
+                heapq.heappush(self._expiring, (expires_at, delivery.sequence, delivery))
+            self.pending.append(delivery)
+            return delivery
+
+    def full(self, size: int = 0) -> OutboxFull:
+        """The error that says which bound is reached."""
+        limits = self.limits
+        if len(self) + 1 > limits.max_messages:
+            return OutboxFull("messages", limits.max_messages)
+        return OutboxFull(f"bytes, {size} more do not fit", limits.max_bytes)
+
+    def has_room(self) -> bool:
+        """Whether one more small message would be accepted."""
+        return len(self) < self.limits.max_messages and self.size < self.limits.max_bytes
+
+    def _make_room(self, size: int) -> bool:
+        """With ``drop_oldest``: end the oldest unsent messages until *size* fits. Called under the lock."""
+        limits = self.limits
+        if limits.when_full != "drop_oldest":
+            return False
+        while len(self) + 1 > limits.max_messages or self.size + size > limits.max_bytes:
+            try:
+                victim = self.pending.popleft()
+            except IndexError:
+                return False  # all that is left is on its way
+            if victim.state in _WAITING:
+                self._in_count -= 1
+                self._in_bytes -= len(victim.payload) + len(victim.topic)
+                self._dropped(victim)
+        return True
+
+    def _dropped(self, delivery: Delivery) -> Delivery:
+        self.unreported_drops += 1
+        why = f"the outbox was full and its policy is {self.limits.when_full!r}"
+        delivery._set(DeliveryState.DROPPED, Dropped(why))  # noqa: SLF001 - the outbox owns its deliveries
+        return delivery
+
+    # On the loop. ------------------------------------------------------------------------------------------------
+
+    def end(self, delivery: Delivery, state: DeliveryState, error: BaseException | None = None) -> None:
+        """*delivery* leaves, as *state*."""
+        self._out_count += 1
+        self._out_bytes += len(delivery.payload) + len(delivery.topic)
+        delivery._set(state, error)  # noqa: SLF001 - the outbox owns its deliveries
+        if self.wants_room and self.on_room is not None:
+            self.on_room()
+
+    def give_room(self) -> None:
+        """Wake the publishers that wait for room."""
+        self.wants_room = False
+        with self.room:
+            self.room.notify_all()
+
+    def requeue(self) -> list[Delivery]:
+        """The connection is gone: what was sent and not acknowledged waits again, before all else; in order."""
+        unanswered = list(self.sent.values())
+        self.sent.clear()
+        for delivery in unanswered:
+            delivery._set(DeliveryState.STORED)  # noqa: SLF001 - the outbox owns its deliveries
+        self.pending.extendleft(reversed(unanswered))
+        return unanswered
+
+    def forget_session(self) -> None:
+        """The broker has no session of ours: packet ids mean nothing any more."""
+        for delivery in list(self.pending):
+            if delivery.packet_id == 0 and delivery.phase == 0:
+                break  # what was sent once stands before all that was not
+            delivery.packet_id = delivery.phase = 0
+
+    def cancel(self, delivery: Delivery) -> bool:
+        """Take *delivery* back when it was never sent; whether that was possible."""
+        if delivery.state not in _WAITING or delivery.packet_id:
+            return False
+        self.end(delivery, DeliveryState.CANCELLED, Cancelled(f"message for {delivery.topic!r} was taken back"))
+        return True
+
+    def expire(self, now: float) -> tuple[int, float | None]:
+        """End what is past its time; how many that were, and when the next may be."""
+        count = 0
+        with self.room:
+            due: list[Delivery] = []
+            while self._expiring and (self._expiring[0][0] <= now or self._expiring[0][2].done()):
+                due.append(heapq.heappop(self._expiring)[2])
+            following = self._expiring[0][0] if self._expiring else None
+        for delivery in due:
+            if delivery.state in _WAITING and delivery.phase < 2:
+                self.end(delivery, DeliveryState.EXPIRED, Expired(f"message for {delivery.topic!r} expired unsent"))
+                count += 1
+        return count, following
+
+    def abandon(self, error: Callable[[Delivery], BaseException]) -> int:
+        """The transport closes: every message that is left ends; how many that were."""
+        left = [*self.sent.values(), *(d for d in self.pending if not d.done())]
+        self.sent.clear()
+        self.pending.clear()
+        for delivery in left:
+            self.end(delivery, DeliveryState.CANCELLED, error(delivery))
+        self.give_room()
+        return len(left)
+
+    def living(self) -> Iterable[Delivery]:
+        """All that is not ended, in order."""
+        yield from self.sent.values()
+        yield from (d for d in list(self.pending) if not d.done())

@@ -1,0 +1,129 @@
+"""From a profile to what the machine needs: groups, endpoints, policies, and the plugins whose hooks run. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import evolve, frozen
+
+from switchgear.backoff import Backoff, GiveUpAfter
+from switchgear.endpoint import SCHEMES, Endpoint, Group, SessionKind, name_groups, parse_uri, scheme_of
+from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.machine import MachineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from switchgear.plugins import Registry
+    from switchgear.profile import Profile
+
+DEFAULT_PROTOCOL: Final = "3.1.1"
+"""What every broker speaks; ``protocol="5"`` asks for more."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a profile means with the plugins that are installed.
+
+    Attributes:
+        groups: All groups, each under a name of its own.
+        protocol: MQTT version for every endpoint.
+        backoff: The policy: a group's own where its URI writes one, else the profile's.
+        give_up_after: Limits after a loss.
+        startup_give_up_after: Limits while nothing ever worked.
+        strategies: Names and objects of the plugins whose hooks run, in order.
+        checks: What the groups' brokers say of topics.
+        is_dynamic: Whether to ask the plugins for the list again before each sweep.
+    """
+
+    groups: tuple[Group, ...]
+    protocol: str
+    backoff: Backoff
+    give_up_after: GiveUpAfter
+    startup_give_up_after: GiveUpAfter | None
+    strategies: tuple[object, ...]
+    checks: tuple[Callable[[str], None], ...]
+    is_dynamic: bool
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Every endpoint of every group."""
+        return tuple(endpoint for group in self.groups for endpoint in group.endpoints)
+
+    def machine_settings(self, profile: Profile, *, dials_ahead: bool) -> MachineSettings:
+        """What the machine is made with."""
+        return MachineSettings(
+            backoff=self.backoff,
+            give_up_after=self.give_up_after,
+            startup_give_up_after=self.startup_give_up_after,
+            give_up_on_fatal=profile.give_up_on_fatal,
+            stable_after=profile.stable_after,
+            dial_ahead_after=profile.dial_ahead_after,
+            dials_ahead=dials_ahead,
+            sessions={group.name: group.session for group in self.groups},
+            keep_order={group.name: not group.randomize for group in self.groups},
+        )
+
+
+def make_plan(profile: Profile, registry: Registry) -> Plan:
+    """What *profile* means. Raises a `ConfigurationError` where it cannot work."""
+    groups, owners = read_places(profile, registry)
+    protocols = {group.protocol for group in groups if group.protocol is not None}
+    if len(protocols) > 1:
+        raise InvalidOption("where", "its groups need different MQTT versions; make a transport for each")
+    required = next(iter(protocols), None)
+    if profile.protocol is not None and required is not None and profile.protocol != required:
+        raise InvalidOption("protocol", f"{profile.protocol!r}: these brokers speak only {required!r}")
+    own = [group.backoff for group in groups if group.backoff is not None]
+    limits = [group.give_up_after for group in groups if group.give_up_after is not None]
+    startup = [group.startup_give_up_after for group in groups if group.startup_give_up_after is not None]
+    named = {plugin for plugin in profile.plugins if isinstance(plugin, str)}
+    installed = {plugin.name for plugin in registry.loaded}
+    return Plan(
+        groups=groups,
+        protocol=profile.protocol or required or DEFAULT_PROTOCOL,
+        backoff=own[0] if own else profile.backoff,
+        give_up_after=limits[0] if limits else profile.give_up_after or GiveUpAfter(),
+        startup_give_up_after=startup[0] if startup else profile.startup_give_up_after,
+        strategies=(*profile.plugins, *(owner for owner in owners if owner in installed - named)),
+        checks=tuple(group.check_topic for group in groups if group.check_topic is not None),
+        is_dynamic=any(group.dynamic for group in groups),
+    )
+
+
+def read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...], list[str]]:
+    """The groups behind ``profile.where``, and the names of the plugins that own their schemes."""
+    groups: list[Group] = []
+    plain: list[Endpoint] = []
+    owners: list[str] = []
+    for place in profile.where:
+        if isinstance(place, Endpoint):
+            plain.append(place)
+        elif isinstance(place, Group):
+            groups.append(place)
+        elif scheme_of(place) in SCHEMES:
+            plain.append(parse_uri(place))
+        else:
+            provided = registry.provide_endpoints(place, profile.plugin_options, extra=profile.plugins)
+            if provided is None:
+                known = ", ".join(sorted({*SCHEMES, *registry.known_schemes()}))
+                scheme = scheme_of(place)
+                why = f"the scheme {scheme!r} is unknown" if scheme else "it has no scheme"
+                raise InvalidURI(place, f"{why}; known: {known}; a plugin may be missing (see `switchgear plugins`)")
+            groups.extend(provided[0])
+            if provided[1] not in owners:
+                owners.append(provided[1])
+    if plain:
+        groups.append(Group(plain, _session_of(profile)))
+    if profile.session is not None:
+        groups = [evolve(group, session=profile.session) for group in groups]
+    if profile.client_id is None and any(g.session is not SessionKind.CLEAN for g in groups) and profile.session:
+        raise InvalidOption("session", f"{profile.session.value!r} needs a client_id: the broker keeps sessions by it")
+    return name_groups(groups), owners
+
+
+def _session_of(profile: Profile) -> SessionKind:
+    """What endpoints without a group share: a list is independent brokers, one URI with a client id one session."""
+    if profile.is_list and len(profile.where) > 1:
+        return SessionKind.HUNT
+    return SessionKind.CLEAN if profile.client_id is None else SessionKind.SHARED

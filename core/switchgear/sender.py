@@ -1,0 +1,234 @@
+"""The outbox's way to the broker: what may be sent is sent, in order, in one FIFO. Runs on the loop.
+
+While no connection is usable the gate is shut and messages only wait. What was sent and not acknowledged goes first
+on the next connection, in its order; with the session resumed under its packet ids, else as new.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from switchgear.errors import MessageTooLarge, Refused
+from switchgear.message import DeliveryState
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from switchgear.delivery import Delivery
+    from switchgear.drivers.base import Connection
+    from switchgear.outbox import MemoryOutbox
+
+SUSPECT: Final = 2
+"""Losses with a message in flight, each got over at once, after which it is sent alone."""
+
+_STORED: Final = DeliveryState.STORED  # a global: an enum member looked up by its class costs more than a comparison
+
+
+@define(eq=False)
+class Sender:
+    """Sends the outbox over whatever connection is usable."""
+
+    outbox: MemoryOutbox
+    loop: asyncio.AbstractEventLoop
+    max_in_flight: int
+    drain_rate: float | None
+    emit: Callable[..., None]
+    is_held: bool = field(default=False, init=False)
+    acknowledged: int = field(default=0, init=False)
+    refused: int = field(default=0, init=False)
+    expired: int = field(default=0, init=False)
+    dropped: int = field(default=0, init=False)
+    on_progress: Callable[[], None] | None = field(default=None, init=False)
+    """Called on the loop after messages have ended, when somebody drains."""
+    _connection: Connection | None = field(default=None, init=False)
+    _window: int = field(default=0, init=False)
+    _lost: list[Delivery] = field(factory=list, init=False)
+    _alone: Delivery | None = field(default=None, init=False)
+    _backlog: int = field(default=0, init=False)  # messages that the drain rate applies to
+    _tokens: float = field(default=0.0, init=False)
+    _filled_at: float = field(default=0.0, init=False)
+    _rate_timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _expiry_timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _is_due: bool = field(default=False, init=False)
+
+    # The gate. ---------------------------------------------------------------------------------------------------
+
+    def resume(self, *, session_present: bool, was_quick: bool) -> None:
+        """A new connection is being restored: *session_present* says whether packet ids still mean something.
+
+        *was_quick*: the broker was there all the time; then what was in flight at the loss may be what caused it.
+        """
+        if was_quick:
+            for delivery in self._lost:
+                delivery.losses += 1
+                if delivery.losses > SUSPECT and delivery is self._alone:
+                    why = f"{delivery.losses} connections in a row were lost while it was being sent"
+                    self._refuse(delivery, why)
+        self._lost = []
+        self._alone = None
+        if not session_present:
+            self.outbox.forget_session()
+
+    def open(self, connection: Connection) -> None:
+        """*connection* is usable: send."""
+        self._connection = connection
+        self._window = min(self.max_in_flight, connection.limits.receive_maximum)
+        self._backlog = len(self.outbox)
+        self._filled_at = self.loop.time()
+        self._tokens = 1.0
+        self.pump()
+
+    def shut(self) -> None:
+        """The connection is gone."""
+        self._connection = None
+        self._lost = self.outbox.requeue()
+        if self._rate_timer is not None:
+            self._rate_timer.cancel()
+            self._rate_timer = None
+
+    def schedule(self) -> None:
+        """`pump` on the next turn of the loop."""
+        if not self._is_due:
+            self._is_due = True
+            self.loop.call_soon(self._scheduled)
+
+    def _scheduled(self) -> None:
+        self._is_due = False
+        self.pump()
+
+    def wake(self) -> None:
+        """A message was accepted by another thread."""
+        self._is_due = False
+        self.pump()
+
+    # Sending. ----------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what may be sent now."""
+        outbox = self.outbox
+        if outbox.unreported_drops:
+            self._report_drops()
+        connection = self._connection
+        if connection is None or self.is_held:
+            return
+        pending, sent, window = outbox.pending, outbox.sent, self._window
+        while pending:
+            if connection.in_flight >= window or not connection.is_writable or self._alone is not None:
+                return
+            try:
+                delivery = pending.popleft()
+            except IndexError:  # a publisher's thread has dropped it
+                return
+            if delivery._state is not _STORED:  # noqa: SLF001 - the hot path; it ended while it waited
+                continue
+            if delivery.losses >= SUSPECT and delivery.phase < 2:
+                if connection.in_flight:
+                    pending.appendleft(delivery)
+                    return  # it goes alone
+                self._alone = delivery
+            if self._backlog and self.drain_rate is not None and not self._may_drain():
+                self._alone = None
+                pending.appendleft(delivery)
+                return
+            self._send(connection, delivery, sent)
+
+    def _send(self, connection: Connection, delivery: Delivery, sent: dict[int, Delivery]) -> None:
+        limits = connection.limits
+        if delivery.qos > limits.maximum_qos or (delivery.retain and not limits.retain_available):
+            what = "a retained message" if delivery.qos <= limits.maximum_qos else f"QoS {delivery.qos}"
+            self._refuse(delivery, f"this broker does not take {what}")
+            return
+        try:
+            connection.send(delivery)
+        except MessageTooLarge as error:
+            self.refused += 1
+            self.outbox.end(delivery, DeliveryState.REFUSED, error)
+            self.emit("message_refused", topic=delivery.topic, why=str(error))
+            self._progress()
+            return
+        if delivery.qos:
+            delivery._state = DeliveryState.SENT  # noqa: SLF001 - the hot path; nobody waits for this state
+            sent[delivery.sequence] = delivery
+        else:
+            self.acknowledged += 1
+            self.outbox.end(delivery, DeliveryState.ACKNOWLEDGED)
+            self._progress()
+
+    def acknowledge(self, delivery: Delivery, code: int) -> None:
+        """The broker answered for *delivery*."""
+        outbox = self.outbox
+        if outbox.sent.pop(delivery.sequence, None) is None:
+            return  # of an older connection, and sent again since
+        if delivery is self._alone:
+            self._alone = None
+        if code >= 0x80:
+            self._refuse(delivery, "the broker says no", code)
+            return
+        self.acknowledged += 1
+        outbox.end(delivery, DeliveryState.ACKNOWLEDGED)
+
+    def batch_end(self) -> None:
+        """A batch of answers was handled: send more."""
+        if self.on_progress is not None:
+            self.on_progress()
+        self.pump()
+
+    def _refuse(self, delivery: Delivery, why: str, code: int | None = None) -> None:
+        self.refused += 1
+        reason = f"{why} (reason 0x{code:02X})" if code is not None else why
+        self.outbox.end(delivery, DeliveryState.REFUSED, Refused(delivery.topic, reason, reason_code=code))
+        self.emit("message_refused", topic=delivery.topic, why=reason)
+        self._progress()
+
+    def _progress(self) -> None:
+        if self.on_progress is not None:
+            self.loop.call_soon(self.on_progress)
+
+    def _report_drops(self) -> None:
+        count, self.outbox.unreported_drops = self.outbox.unreported_drops, 0
+        self.dropped += count
+        self.emit("message_dropped", count=count, why="the outbox was full")
+
+    # Rates and times. --------------------------------------------------------------------------------------------
+
+    def _may_drain(self) -> bool:
+        """Whether the drain rate allows one more message of the backlog; else a timer pumps again."""
+        rate = self.drain_rate
+        assert rate is not None
+        now = self.loop.time()
+        self._tokens = min(max(1.0, rate / 10), self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            self._backlog -= 1
+            return True
+        if self._rate_timer is None:
+            self._rate_timer = self.loop.call_later((1 - self._tokens) / rate, self._rate_over)
+        return False
+
+    def _rate_over(self) -> None:
+        self._rate_timer = None
+        self.pump()
+
+    def watch_expiry(self) -> None:
+        """End messages when their time is over, connected or not."""
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+            self._expiry_timer = None
+        count, following = self.outbox.expire(self.loop.time())
+        if count:
+            self.expired += count
+            self.emit("message_expired", count=count)
+            self._progress()
+        if following is not None:
+            self._expiry_timer = self.loop.call_at(following, self.watch_expiry)
+
+    def close(self) -> None:
+        """No timer is left."""
+        for timer in (self._rate_timer, self._expiry_timer):
+            if timer is not None:
+                timer.cancel()
+        self._rate_timer = self._expiry_timer = None

@@ -1,0 +1,116 @@
+"""What the application wants to receive: the desired set of filters, and which subscription a topic belongs to. Pure.
+
+The desired set is kept apart from what the present session holds; a reconnect sends the difference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+
+from attrs import define, evolve, field
+
+from switchgear.drivers.base import Filter
+from switchgear.message import topic_matches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BATCH: Final = 8
+"""Filters in one SUBSCRIBE. AWS IoT takes at most 8 and closes the connection on more."""
+
+MATCHES: Final = 4096
+"""Topics whose subscriptions are remembered; then the memory starts afresh."""
+
+
+class Wanted(Protocol):
+    """One subscription: a filter and somebody who takes its messages."""
+
+    @property
+    def filter(self) -> Filter:
+        """What was subscribed to."""
+        ...
+
+
+W = TypeVar("W", bound=Wanted)
+
+
+def bare_filter(topic_filter: str) -> str:
+    """*topic_filter* without ``$share/NAME/``."""
+    return topic_filter.split("/", 2)[2] if topic_filter.startswith("$share/") else topic_filter
+
+
+@define(eq=False)
+class Subscriptions(Generic[W]):
+    """The subscriptions of one transport."""
+
+    _wanted: dict[str, list[W]] = field(factory=dict)
+    held: dict[str, int] = field(factory=dict)
+    """Filters that the present session holds, with the QoS that the broker granted."""
+    obsolete: set[str] = field(factory=set)
+    """Filters that the session may still hold and nobody wants."""
+    _matches: dict[str, tuple[W, ...]] = field(factory=dict)
+
+    def add(self, wanted: W) -> None:
+        """Somebody wants *wanted*."""
+        name = wanted.filter.topic_filter
+        self._wanted.setdefault(name, []).append(wanted)
+        self.obsolete.discard(name)
+        self._matches.clear()
+
+    def remove(self, wanted: W) -> bool:
+        """*wanted* is not wanted any more; whether its filter is now obsolete."""
+        name = wanted.filter.topic_filter
+        others = self._wanted.get(name, [])
+        if wanted not in others:
+            return False
+        others.remove(wanted)
+        self._matches.clear()
+        if others:
+            return False
+        del self._wanted[name]
+        self.held.pop(name, None)
+        self.obsolete.add(name)
+        return True
+
+    def named(self, topic_filter: str) -> list[W]:
+        """The subscriptions to exactly *topic_filter*."""
+        return list(self._wanted.get(topic_filter, ()))
+
+    def all(self) -> list[W]:
+        """Every subscription."""
+        return [wanted for group in self._wanted.values() for wanted in group]
+
+    def lose_session(self) -> None:
+        """The broker holds nothing of ours."""
+        self.held.clear()
+        self.obsolete.clear()
+
+    def missing(self) -> list[Filter]:
+        """What the session does not hold yet: one filter each, with the highest QoS that somebody wants."""
+        result = []
+        for name, group in self._wanted.items():
+            qos = max(wanted.filter.qos for wanted in group)
+            if name not in self.held or self.held[name] < 0:
+                result.append(evolve(group[0].filter, qos=qos))
+        return result
+
+    def matching(self, topic: str) -> tuple[W, ...]:
+        """The subscriptions that *topic* belongs to."""
+        found = self._matches.get(topic)
+        if found is None:
+            found = tuple(
+                wanted
+                for name, group in self._wanted.items()
+                if topic_matches(bare_filter(name), topic)
+                for wanted in group
+            )
+            if len(self._matches) >= MATCHES:
+                self._matches.clear()
+            self._matches[topic] = found
+        return found
+
+
+def batches(filters: Iterable[Filter], size: int = BATCH) -> list[list[Filter]]:
+    """The *filters* in lists of at most *size*."""
+    listed = list(filters)
+    return [listed[i : i + size] for i in range(0, len(listed), size)]

@@ -1,0 +1,435 @@
+"""Transport: the same thing for synchronous code, over one background loop thread that the process shares.
+
+A publish from another thread costs one append and, when the loop sleeps, one wake-up. Touches threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from attrs import define, field
+
+from switchgear.delivery import Delivery, mark_thread
+from switchgear.errors import TransportClosed, WouldDeadlock
+from switchgear.transport import DRAIN, AsyncTransport, Payload, Stats
+from switchgear.transport import Subscription as AsyncSubscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from switchgear.drivers.base import Filter
+    from switchgear.endpoint import Endpoint
+    from switchgear.errors import ConnectionFailed, SubscriptionRefused
+    from switchgear.message import Message, Properties
+    from switchgear.profile import Profile
+    from switchgear.receiver import Arrival
+    from switchgear.states import State
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class LoopThread:
+    """One event loop in a daemon thread, for as long as somebody uses it."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    _users: int = 0
+    _thread: threading.Thread | None = None
+    _lock: threading.Lock = field(factory=threading.Lock)
+
+    def acquire(self) -> asyncio.AbstractEventLoop:
+        """The running loop; started when it is not."""
+        with self._lock:
+            self._users += 1
+            if self.loop is None:
+                self.loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self.loop,), name="switchgear-loop", daemon=True
+                )
+                self._thread.start()
+            return self.loop
+
+    def release(self) -> None:
+        """One user fewer; the last one ends the thread."""
+        with self._lock:
+            self._users -= 1
+            if self._users > 0 or self.loop is None:
+                return
+            loop, self.loop = self.loop, None
+            thread, self._thread = self._thread, None
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    @staticmethod
+    def _run(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        mark_thread("the event loop")
+        try:
+            loop.run_forever()
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    def is_current(self) -> bool:
+        """Whether this is the loop's thread."""
+        return self._thread is threading.current_thread()
+
+    def forget(self) -> None:
+        """In a forked child: the thread is not there."""
+        self.loop = None
+        self._thread = None
+        self._users = 0
+        self._lock = threading.Lock()
+
+
+LOOP: Final = LoopThread()
+_open: Final[set[Transport]] = set()
+
+
+def _forked() -> None:
+    LOOP.forget()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@atexit.register
+def _close_all() -> None:
+    """The process ends: say goodbye to the brokers, so that they do not publish our wills."""
+    for transport in list(_open):
+        with contextlib.suppress(Exception):  # the interpreter is going; nobody is left to tell
+            transport.close()
+
+
+class Subscription:
+    """One subscription of a `Transport`: iterate it, when it has no handler. Since: 0.1."""
+
+    def __init__(self, transport: Transport, inner: AsyncSubscription) -> None:
+        self._transport = transport
+        self._inner = inner
+        self._last: Arrival | None = None
+        self._arrived = threading.Event()
+        inner._inbox.on_arrival = self._arrived.set
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+    @property
+    def topic_filter(self) -> str:
+        """What was subscribed to."""
+        return self._inner.topic_filter
+
+    @property
+    def filter(self) -> Filter:
+        """What was subscribed to, with its options."""
+        return self._inner.filter
+
+    @property
+    def refusal(self) -> SubscriptionRefused | None:
+        """Why the broker last refused it; None when it did not."""
+        return self._inner.refusal
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages, in order, until it is unsubscribed or the transport is closed."""
+        return self
+
+    def __next__(self) -> Message:
+        message = self.get()
+        if message is None:
+            raise StopIteration
+        return message
+
+    def get(self, timeout: float | None = None) -> Message | None:
+        """The next message; None when there will be none. Asking acknowledges the one before (``ack="after"``).
+
+        *timeout* is in seconds. Raises `TimeoutError` when it runs out, `WouldDeadlock` in a hook or on the loop.
+        """
+        inbox = self._inner._inbox
+        last, self._last = self._last, None
+        if last is not None:
+            inbox.handled(last)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            arrival = inbox.take()
+            if arrival is not None:
+                self._last = arrival
+                return arrival.message
+            if inbox.is_closed:
+                return None
+            self._transport._check_blocking("subscription.get()")
+            self._arrived.clear()
+            if inbox._waiting or inbox.is_closed:
+                continue  # it came between the look and the clearing
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or not self._arrived.wait(left):
+                raise TimeoutError(f"no message for {self.topic_filter!r} in {timeout:g} s")
+
+    def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the broker has granted it; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out.
+            SubscriptionRefused: the broker said no (it is asked again later).
+        """
+        self._transport._wait(self._inner.ready(timeout), "subscription.wait_ready()")
+
+    def unsubscribe(self) -> None:
+        """No more messages."""
+        last, self._last = self._last, None
+        if last is not None:
+            self._inner._inbox.handled(last)
+        self._transport._on_loop(self._inner.unsubscribe)
+
+
+class Transport:
+    """A resilient MQTT transport for synchronous code; made by `switchgear.connect`. Every method is thread-safe.
+
+    Since: 0.1.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._inner = AsyncTransport(profile)  # refuses a wrong configuration before anything is started
+        self._loop = LOOP.acquire()
+        self._is_closed = False
+        self._closing = threading.Lock()
+        _open.add(self)
+        self._on_loop(self._inner.start)
+
+    def __repr__(self) -> str:
+        return repr(self._inner).replace("AsyncTransport", "Transport")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.close(drain=DRAIN if kind is None else 0)
+
+    # Crossing to the loop. ---------------------------------------------------------------------------------------
+
+    def _on_loop(self, function: Callable[[], T], call: str = "this call") -> T:
+        """What *function* returns or raises on the loop's thread."""
+        if LOOP.is_current():
+            return function()
+        self._inner._waits.check_process(call)
+        if self._is_closed:
+            raise TransportClosed(call)
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:  # raised again in the thread that asked
+                future.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return future.result()
+
+    def _wait(self, work: Coroutine[Any, Any, T], call: str) -> T:
+        """What *work* returns or raises, from a thread that may block."""
+        try:
+            self._check_blocking(call)
+            if self._is_closed:
+                raise TransportClosed(call)
+        except BaseException:
+            work.close()
+            raise
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _check_blocking(self, call: str) -> None:
+        self._inner._waits.check(call)
+
+    # Publishing. -------------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Properties | None = None,
+        expires_after: float | None = None,
+    ) -> Delivery:
+        """Accept a message; what becomes of it is the `Delivery`'s to tell. It never waits for the network.
+
+        It waits only while the outbox is full and ``when_full`` is ``"block"``. *payload* is bytes or text (sent as
+        UTF-8). *expires_after* is in seconds.
+
+        Raises:
+            InvalidTopic: it cannot be published to, or the brokers behind this transport would change it.
+            OutboxFull: there is no room, with ``when_full="raise"``.
+            MessageTooLarge: larger than MQTT or the outbox takes.
+            GaveUp: the transport has stopped trying.
+            TransportClosed: it was closed.
+        """
+        inner = self._inner
+        delivery = inner.accept(topic, payload, qos, retain, properties, expires_after)
+        while delivery is None:
+            self._wait_for_room()
+            delivery = inner.accept(topic, payload, qos, retain, properties, expires_after)
+        sender = inner._sender
+        if not sender._is_due:
+            sender._is_due = True
+            self._wake(sender.wake)
+        if expires_after is not None:
+            self._wake(sender.watch_expiry)
+        return delivery
+
+    def _wake(self, function: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            raise TransportClosed("publish()") from None
+
+    def _wait_for_room(self) -> None:
+        inner, outbox = self._inner, self._inner._outbox
+        self._check_blocking("publish() on a full outbox")
+        with outbox.room:
+            while not outbox.has_room() and inner._waits.failure is None and not inner._is_closed:
+                outbox.wants_room = True
+                outbox.room.wait(0.2)  # a wake-up may be missed between the look and the wait
+
+    def cancel(self, delivery: Delivery) -> bool:
+        """Take *delivery* back, when it was never sent; whether that was possible."""
+        return self._on_loop(lambda: self._inner.cancel(delivery), "cancel()")
+
+    def ready(self, timeout: float | None = None) -> None:
+        """Wait until the outbox has room; *timeout* is in seconds. Raises `TimeoutError`, `GaveUp`."""
+        self._wait(self._inner.ready(timeout), "ready()")
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until every accepted message has ended: acknowledged, or otherwise; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out; the message says how many are left.
+            GaveUp: the transport has stopped trying.
+            WouldDeadlock: called from a hook, a handler or the event loop.
+        """
+        self._wait(self._inner.drain(timeout), "drain()")
+
+    # Subscribing. ------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], Any] | None = None,
+        *,
+        qos: int = 1,
+        ack: str = "after",
+        concurrency: int = 1,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+    ) -> Subscription:
+        """Receive what matches *topic_filter*: *handler* is called on a worker thread, or iterate the result.
+
+        See `AsyncTransport.subscribe` for the arguments and errors.
+        """
+        return self._on_loop(
+            lambda: Subscription(
+                self,
+                self._inner.subscribe(
+                    topic_filter,
+                    handler,
+                    qos=qos,
+                    ack=ack,
+                    concurrency=concurrency,
+                    no_local=no_local,
+                    retain_as_published=retain_as_published,
+                    retain_handling=retain_handling,
+                ),
+            ),
+            "subscribe()",
+        )
+
+    def unsubscribe(self, what: str | Subscription) -> None:
+        """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error."""
+        if isinstance(what, Subscription):
+            what.unsubscribe()
+        else:
+            self._on_loop(lambda: self._inner.unsubscribe(what), "unsubscribe()")
+
+    # Looking at it, and moving it. -------------------------------------------------------------------------------
+
+    @property
+    def profile(self) -> Profile:
+        """What it was made from."""
+        return self._inner.profile
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id."""
+        return self._inner.client_id
+
+    @property
+    def state(self) -> State:
+        """Where the transport is."""
+        return self._inner.state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a usable connection exists: subscriptions are back."""
+        return self._inner.is_connected
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it is connected, or being connected; None otherwise."""
+        return self._inner.endpoint
+
+    @property
+    def last_error(self) -> ConnectionFailed | None:
+        """Why there is no connection; None while connected."""
+        return self._inner.last_error
+
+    @property
+    def depth(self) -> int:
+        """Messages in the outbox."""
+        return self._inner.depth
+
+    @property
+    def stats(self) -> Stats:
+        """Counters; a snapshot."""
+        return self._inner.stats if self._is_closed else self._on_loop(lambda: self._inner.stats, "stats")
+
+    def explain(self) -> str:
+        """The last decisions in words, one a line: when, what, why."""
+        return self._inner.explain() if self._is_closed else self._on_loop(self._inner.explain, "explain()")
+
+    def reconnect(self, why: str = "") -> None:
+        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up."""
+        self._on_loop(lambda: self._inner.reconnect(why), "reconnect()")
+
+    def wait_connected(self, timeout: float | None = None) -> None:
+        """Wait for a usable connection; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out; the message says how the last attempt ended.
+            ConnectionFailed: every endpoint is quarantined, for a reason that time does not mend.
+            GaveUp: the transport has stopped trying.
+        """
+        self._wait(self._inner.wait_connected(timeout), "wait_connected()")
+
+    def close(self, drain: float = 0) -> None:
+        """Stop: wait *drain* seconds for acknowledgements, say goodbye, leave nothing behind. Again: nothing."""
+        if self._inner._waits.is_foreign:
+            return
+        if LOOP.is_current():
+            raise WouldDeadlock("close()", "the event loop")
+        with self._closing:
+            if self._is_closed:
+                return
+            try:
+                self._wait(self._inner.close(drain), "close()")
+            finally:
+                self._is_closed = True
+                _open.discard(self)
+                LOOP.release()

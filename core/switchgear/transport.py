@@ -1,0 +1,805 @@
+"""AsyncTransport: what an asyncio application holds. It runs on the caller's loop; all I/O is its manager's.
+
+It joins the parts: outbox and sender, subscriptions and receiver, manager and machine, plugins and narrator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import uuid
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import evolve, frozen
+
+from switchgear import events as ev
+from switchgear.cause import Failure
+from switchgear.delivery import Delivery, Waits
+from switchgear.drivers.base import DriverSettings, Filter
+from switchgear.endpoint import Endpoint
+from switchgear.errors import (
+    Cancelled,
+    ConnectionFailed,
+    GaveUp,
+    InvalidOption,
+    MessageTooLarge,
+    SubscriptionRefused,
+    TransportClosed,
+)
+from switchgear.hookspecs import hookimpl
+from switchgear.manager import ConnectionManager
+from switchgear.message import LARGEST_PAYLOAD, Message, Properties, check_filter, check_qos, check_topic
+from switchgear.narrator import Narrator
+from switchgear.outbox import MemoryOutbox
+from switchgear.plan import make_plan
+from switchgear.plugins import Registry
+from switchgear.plugins import registry as installed
+from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
+from switchgear.sender import Sender
+from switchgear.states import State
+from switchgear.subscriptions import Subscriptions, batches
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Generator
+
+    from switchgear.drivers.base import Connection, Driver
+    from switchgear.hook_runner import Runner
+    from switchgear.profile import Profile
+    from switchgear.report import Event
+
+DRAIN = 5.0
+"""Seconds that leaving a ``with`` block waits for acknowledgements."""
+
+REFUSED_AGAIN = (0.5, 30.0)
+"""Seconds until a refused filter is asked for again, and the longest such wait. ActiveMQ refuses a subscriber without
+rights to create a topic until a publisher has made it (seen)."""
+
+ACKS = ("after", "at_once", "manual")
+
+Payload = bytes | bytearray | memoryview | str | None
+
+
+@frozen(kw_only=True)
+class Stats:
+    """Counters since the transport was made, and what is in it now.
+
+    Attributes:
+        accepted: Messages taken by ``publish``.
+        acknowledged: Of these, those that a broker has (QoS 0: that a connection took).
+        refused: Ended as `Refused` or too large.
+        expired: Ended as `Expired`.
+        dropped: Ended as `Dropped`.
+        waiting: Messages in the outbox now.
+        waiting_bytes: Bytes of their payloads and topics.
+        received: Messages that arrived.
+        inbox_dropped: QoS 0 messages that arrived and were dropped because nobody took them.
+        handler_errors: Times that a handler raised.
+        connections: Usable connections so far.
+        attempts: Tries at endpoints so far.
+        outage: Seconds without a usable connection; 0 while connected.
+        plugin_problems: What went wrong in plugins, by name.
+    """
+
+    accepted: int
+    acknowledged: int
+    refused: int
+    expired: int
+    dropped: int
+    waiting: int
+    waiting_bytes: int
+    received: int
+    inbox_dropped: int
+    handler_errors: int
+    connections: int
+    attempts: int
+    outage: float
+    plugin_problems: dict[str, int]
+
+
+class _EventCallback:
+    """The ``on_event`` option, as a plugin: called in order, on a worker thread, isolated."""
+
+    def __init__(self, callback: Callable[[Event], object]) -> None:
+        self._callback = callback
+
+    @hookimpl
+    def on_event(self, event: Event) -> None:
+        """Pass it on."""
+        self._callback(event)
+
+
+class _Ears:
+    """Hears one connection for its transport."""
+
+    def __init__(self, transport: AsyncTransport, generation: int) -> None:
+        self._transport = transport
+        self._generation = generation
+        self._is_proved = False
+        self._sender = transport._sender
+        self.acks = AckQueue()
+
+    def on_acknowledged(self, delivery: Delivery, code: int) -> None:
+        if not self._is_proved:
+            self.on_healthy()
+        self._sender.acknowledge(delivery, code)
+
+    def on_message(self, message: Message, token: object) -> None:
+        self._transport._arrived(message, token, self.acks)
+
+    def on_batch_end(self) -> None:
+        self._sender.batch_end()
+
+    def on_writable(self) -> None:
+        self._sender.pump()
+
+    def on_healthy(self) -> None:
+        if not self._is_proved and self._transport._manager.connection is not None:
+            self._is_proved = True
+            self._transport._manager.feed(ev.HealthProved(self._generation))
+
+    def on_lost(self, failure: Failure) -> None:
+        self._transport._manager.lost(self._generation, failure)
+
+
+class Subscription:
+    """One subscription of an `AsyncTransport`: iterate it, when it has no handler. Since: 0.1."""
+
+    def __init__(self, transport: AsyncTransport, inbox: Inbox) -> None:
+        self._transport = transport
+        self._inbox = inbox
+        self._last: Arrival | None = None
+        self._arrived = asyncio.Event()
+        self._granted = asyncio.Event()
+        inbox.on_arrival = self._arrived.set
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.topic_filter!r} {len(self._inbox)} waiting>"
+
+    @property
+    def topic_filter(self) -> str:
+        """What was subscribed to."""
+        return self._inbox.filter.topic_filter
+
+    @property
+    def filter(self) -> Filter:
+        """What was subscribed to, with its options."""
+        return self._inbox.filter
+
+    @property
+    def refusal(self) -> SubscriptionRefused | None:
+        """Why the broker last refused it; None when it did not."""
+        return self._inbox.refusal
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        """The messages, in order, until it is unsubscribed or the transport is closed."""
+        return self
+
+    async def __anext__(self) -> Message:
+        message = await self.get()
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def get(self) -> Message | None:
+        """The next message; None when there will be none. Asking acknowledges the one before (``ack="after"``)."""
+        self._finish_last()
+        while True:
+            arrival = self._inbox.take()
+            if arrival is not None:
+                self._last = arrival
+                return arrival.message
+            if self._inbox.is_closed:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def _finish_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            self._inbox.handled(last)
+
+    async def ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+        """Wait until the broker has granted it; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out.
+            SubscriptionRefused: the broker said no (it is asked again later).
+        """
+        async with _deadline(timeout, f"subscription to {self.topic_filter!r}"):
+            await self._granted.wait()
+        if self._inbox.refusal is not None:
+            raise self._inbox.refusal
+
+    def unsubscribe(self) -> None:
+        """No more messages."""
+        self._transport._remove(self)
+
+    def _answered(self, refusal: SubscriptionRefused | None) -> None:
+        self._inbox.refusal = refusal
+        self._granted.set()
+
+    def _close(self) -> None:
+        self._finish_last()
+        self._inbox.close()
+
+
+class AsyncTransport:
+    """A resilient MQTT transport on the running event loop; made by `switchgear.aio.connect`. Since: 0.1.
+
+    `publish`, `subscribe`, `unsubscribe` and `reconnect` are plain calls that never wait; they are made on the loop's
+    thread. What waits is awaited: a delivery, `drain`, `ready`, `wait_connected`, `close`.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        registry: Registry | None = None,
+        rng: random.Random | None = None,
+        runner: Runner | None = None,
+        make_driver: Callable[[DriverSettings], Driver] | None = None,
+    ) -> None:
+        self.profile = profile
+        self._registry = registry or installed()
+        self._rng = rng or random.Random()
+        self._runner = runner
+        self._make_driver = make_driver
+        if profile.outbox is not None:
+            raise InvalidOption("outbox", f"{profile.outbox!r}: durable outboxes come later; leave it out (in memory)")
+        if profile.tls is not None:
+            profile.tls.check()
+        self._plan = make_plan(profile, self._registry)
+        self.client_id = profile.client_id or f"switchgear-{self._rng.getrandbits(48):012x}"
+        self._waits = Waits()
+        self._outbox = MemoryOutbox(profile.outbox_limits, self._waits)
+        self._checked: set[str] = set()
+        self._received = self._connections = 0
+        self._subscriptions: Subscriptions[Subscription] = Subscriptions()
+        self._is_closed = False
+        self._fatal: ConnectionFailed | None = None
+        self._changed: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._retry_delay = REFUSED_AGAIN[0]
+        self._id_prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
+        self._numbers = itertools.count(1)
+        # Names of plugins and of the driver are checked here, before anything is started.
+        extra = (_EventCallback(profile.on_event),) if profile.on_event is not None else ()
+        self._strategies = self._registry.strategies(
+            self._plan.strategies,
+            extra=extra,
+            disabled=profile.disable_plugins,
+            hook_timeout=profile.hook_timeout,
+            on_problem=self._plugin_problem,
+            runner=runner,
+            options=profile.plugin_options,
+        )
+        self._first_driver: Driver | None = self._new_driver()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.client_id} {self.state.value} {self.endpoint or ''} waiting={self.depth}>"
+
+    # Starting. ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Begin to connect, on the running loop; `switchgear.aio.connect` and ``async with`` do it."""
+        if self._loop is not None:
+            return self
+        loop = self._loop = asyncio.get_running_loop()
+        self._narrator = Narrator(loop.time, self.client_id, self._strategies.on_event)
+        self._changed = asyncio.Event()
+        self._sender = Sender(
+            self._outbox, loop, self.profile.max_in_flight, self.profile.drain_rate, self._narrator.emit
+        )
+        self._outbox.on_room = self._outbox.give_room
+        self._handlers = HandlerSettings(
+            self.profile.handler_retries, self.profile.inbox_limit, self.profile.dead_letter, loop, self._narrator.emit
+        )
+        self._manager = ConnectionManager(
+            self.profile,
+            self._plan,
+            self.client_id,
+            self._registry,
+            self._strategies,
+            self._narrator,
+            self,
+            self._next_driver,
+            self._rng,
+            loop,
+        )
+        self._manager.feed(ev.StartRequested())
+        return self
+
+    def _new_driver(self) -> Driver:
+        settings = DriverSettings(
+            client_id=self.client_id,
+            protocol=self._plan.protocol,
+            keepalive=self.profile.keepalive,
+            connect_timeout=self.profile.connect_timeout,
+            tls=self.profile.tls,
+            will=self.profile.will,
+            session_expiry=self.profile.session_expiry,
+            receive_maximum=self.profile.receive_maximum,
+            maximum_packet_size=self.profile.max_packet_size,
+            ack_timeout=self.profile.ack_timeout,
+        )
+        if self._make_driver is not None:
+            return self._make_driver(settings)
+        driver = self._registry.provide_driver(self.profile.driver, settings, extra=self.profile.plugins)
+        if self._plan.protocol not in driver.features.protocols:
+            known = tuple(sorted(driver.features.protocols))
+            raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
+        return driver
+
+    def _next_driver(self) -> Driver:
+        driver, self._first_driver = self._first_driver, None
+        return driver or self._new_driver()
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """``await switchgear.aio.connect(...)`` starts it and gives the transport."""
+        yield from asyncio.sleep(0).__await__()
+        return self.start()
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        await self.close(drain=DRAIN if kind is None else 0)
+
+    def _check_open(self, call: str) -> None:
+        if self._is_closed:
+            raise TransportClosed(call)
+        self._waits.check_process(call)
+        if self._loop is None:
+            self.start()
+
+    # Publishing. -------------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: Properties | None = None,
+        expires_after: float | None = None,
+    ) -> Delivery:
+        """Accept a message; what becomes of it is the `Delivery`'s to tell. It never waits for the network.
+
+        *payload* is bytes or text (sent as UTF-8). *expires_after* is in seconds; what no broker has by then ends as
+        `Expired` (on MQTT 5 the broker is told the rest of the time).
+
+        Raises:
+            InvalidTopic: it cannot be published to, or the brokers behind this transport would change it.
+            OutboxFull: there is no room (await `ready` first, or choose another ``when_full``).
+            MessageTooLarge: larger than MQTT or the outbox takes.
+            GaveUp: the transport has stopped trying.
+            TransportClosed: it was closed.
+        """
+        delivery = self.accept(topic, payload, qos, retain, properties, expires_after)
+        if delivery is None:
+            raise self._outbox.full(len(payload or b""))
+        sender = self._sender
+        if not sender._is_due:
+            sender.schedule()
+        if expires_after is not None:
+            sender.watch_expiry()
+        return delivery
+
+    def accept(
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int,
+        retain: bool,  # noqa: FBT001 - positional for speed
+        properties: Properties | None,
+        expires_after: float | None,
+    ) -> Delivery | None:
+        """What `publish` does before it tells the loop; None where it would block. From any thread."""
+        if self._is_closed or self._loop is None or self._waits.is_foreign:
+            self._check_open("publish()")
+        if self._waits.failure is not None:
+            raise self._waits.failure
+        if topic not in self._checked:
+            self._check_topic(topic)
+        if type(payload) is not bytes:
+            payload = _as_bytes(payload)
+        if qos not in {0, 1, 2} or qos is True or qos is False:
+            check_qos(qos)
+        if len(payload) > LARGEST_PAYLOAD:
+            raise MessageTooLarge(topic, len(payload), LARGEST_PAYLOAD, whose="MQTT")
+        expires_at = None
+        if expires_after is not None:
+            if isinstance(expires_after, bool) or not isinstance(expires_after, int | float) or expires_after <= 0:
+                raise InvalidOption("expires_after", f"{expires_after!r} is no number of seconds above 0")
+            assert self._loop is not None
+            expires_at = self._loop.time() + expires_after
+        if properties is not None or self._id_prefix:
+            properties = self._with_id(properties)
+        return self._outbox.accept(
+            topic, payload, qos, retain=bool(retain), properties=properties, expires_at=expires_at
+        )
+
+    def _check_topic(self, topic: str) -> None:
+        check_topic(topic)
+        for check in self._plan.checks:
+            check(topic)
+        if len(self._checked) >= 4096:
+            self._checked.clear()
+        self._checked.add(topic)
+
+    def _with_id(self, properties: Properties | None) -> Properties | None:
+        if not isinstance(properties, Properties | None):
+            raise InvalidOption("properties", f"{type(properties).__name__} is no switchgear.Properties")
+        if not self._id_prefix:
+            return properties
+        number = f"{self._id_prefix}-{next(self._numbers)}"
+        ours = properties or Properties()
+        return evolve(ours, user=(*ours.user, ("message-id", number)))
+
+    def cancel(self, delivery: Delivery) -> bool:
+        """Take *delivery* back, when it was never sent; whether that was possible."""
+        return self._outbox.cancel(delivery)
+
+    async def ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+        """Wait until the outbox has room; *timeout* is in seconds. Raises `TimeoutError`, `GaveUp`."""
+        self._check_open("ready()")
+        async with _deadline(timeout, "ready()"):
+            while not self._outbox.has_room():
+                self._outbox.wants_room = True
+                await self._change()
+
+    async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+        """Wait until every accepted message has ended: acknowledged, or otherwise; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out; the message says how many are left.
+            GaveUp: the transport has stopped trying.
+        """
+        self._check_open("drain()")
+        async with _deadline(timeout, lambda: f"drain(): {self.depth} messages are not yet acknowledged"):
+            while self.depth:
+                if self._waits.failure is not None:
+                    raise self._waits.failure
+                await self._change()
+
+    async def _change(self) -> None:
+        """Wait until something has changed that somebody may wait for."""
+        changed = self._changed
+        assert changed is not None
+        self._sender.on_progress = changed.set
+        self._outbox.on_room = self._room
+        changed.clear()
+        await changed.wait()
+
+    def _room(self) -> None:
+        self._outbox.give_room()
+        assert self._changed is not None
+        self._changed.set()
+
+    # Subscribing. ------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        topic_filter: str,
+        handler: Callable[[Message], Any] | None = None,
+        *,
+        qos: int = 1,
+        ack: str = "after",
+        concurrency: int = 1,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+    ) -> Subscription:
+        """Receive what matches *topic_filter*: *handler* is called with each message, or iterate the result.
+
+        A plain function runs on a worker thread, a coroutine function on the loop; ``concurrency`` of them at a time.
+        ``ack`` says when a message is acknowledged: ``"after"`` the handler has returned (or the iterator asked for
+        the next), ``"at_once"``, or ``"manual"`` by ``message.ack()``.
+
+        Raises:
+            InvalidTopic: it is no topic filter, or the brokers behind this transport would change it.
+            InvalidOption: another argument has an impossible value.
+            TransportClosed: it was closed.
+        """
+        self._check_open("subscribe()")
+        check_filter(topic_filter)
+        for check in self._plan.checks:
+            check(topic_filter)
+        check_qos(qos)
+        if ack not in ACKS:
+            raise InvalidOption("ack", f"{ack!r} is unknown", valid=ACKS)
+        if handler is not None and not callable(handler):
+            raise InvalidOption("handler", f"a {type(handler).__name__} cannot be called")
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise InvalidOption("concurrency", f"{concurrency!r} is no whole number of at least 1")
+        if retain_handling not in {0, 1, 2}:
+            raise InvalidOption("retain_handling", f"{retain_handling!r} is none of 0, 1, 2 (MQTT 5, 3.8.3.1)")
+        wanted = Filter(
+            topic_filter,
+            qos,
+            no_local=no_local,
+            retain_as_published=retain_as_published,
+            retain_handling=retain_handling,
+        )
+        subscription = Subscription(self, Inbox(wanted, self._handlers, ack, handler, concurrency))
+        others = self._subscriptions.named(topic_filter)
+        self._subscriptions.add(subscription)
+        if topic_filter in self._subscriptions.held and all(other.filter.qos >= qos for other in others):
+            subscription._answered(None)
+        else:
+            self._subscriptions.held.pop(topic_filter, None)
+            self._subscribe_soon()
+        return subscription
+
+    def unsubscribe(self, what: str | Subscription) -> None:
+        """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error."""
+        self._check_open("unsubscribe()")
+        for subscription in self._subscriptions.named(what) if isinstance(what, str) else [what]:
+            self._remove(subscription)
+
+    def _remove(self, subscription: Subscription) -> None:
+        subscription._close()
+        if self._subscriptions.remove(subscription):
+            self._subscribe_soon()
+
+    def _subscribe_soon(self) -> None:
+        """Bring the broker's view up to date on the next turn of the loop; several calls make one packet."""
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+        assert self._loop is not None
+        self._retry_timer = self._loop.call_later(0, self._subscribe_now)
+
+    def _subscribe_now(self) -> None:
+        self._retry_timer = None
+        connection = self._manager.connection
+        if connection is not None and not self._is_closed:
+            self._manager._spawn(self._reconcile(connection, retries=True))
+
+    async def _reconcile(self, connection: Connection, *, retries: bool) -> None:
+        """Subscribe to what is wanted and not held, unsubscribe from what is held and not wanted."""
+        subscriptions = self._subscriptions
+        wanted = batches(subscriptions.missing())
+        obsolete = sorted(subscriptions.obsolete)
+        try:
+            answers = await asyncio.gather(*(connection.subscribe(batch) for batch in wanted))
+            if obsolete:
+                await connection.unsubscribe(obsolete)
+                subscriptions.obsolete.difference_update(obsolete)
+        except ConnectionError:
+            if retries:
+                return  # the next connection brings them back
+            raise
+        refused = False
+        for batch, codes in zip(wanted, answers, strict=True):
+            for asked, code in zip(batch, codes, strict=False):
+                refused |= not self._granted(asked, code)
+        if refused:
+            assert self._loop is not None
+            if self._retry_timer is None:
+                self._retry_timer = self._loop.call_later(self._retry_delay, self._subscribe_now)
+            self._retry_delay = min(REFUSED_AGAIN[1], self._retry_delay * 2)
+        else:
+            self._retry_delay = REFUSED_AGAIN[0]
+
+    def _granted(self, asked: Filter, code: int) -> bool:
+        """Note the broker's answer for one filter; whether it was granted."""
+        name = asked.topic_filter
+        refusal = None
+        if code >= 0x80:
+            why = {0x87: "not authorised", 0x8F: "invalid filter", 0x97: "quota exceeded"}.get(code, "no reason given")
+            refusal = SubscriptionRefused(name, code, why)
+        subscriptions = self._subscriptions.named(name)
+        if refusal is not None and any(s.refusal is None for s in subscriptions):
+            self._narrator.emit("subscription_refused", filter=name, reason=f"0x{code:02X}")
+        if refusal is None and subscriptions:
+            self._subscriptions.held[name] = code
+        for subscription in subscriptions:
+            subscription._answered(refusal)
+        return refusal is None
+
+    def _arrived(self, message: Message, token: object, acks: AckQueue) -> None:
+        self._received += 1
+        wanted = self._subscriptions.matching(message.topic)
+        ack = None
+        if token is not None:
+            ack = Ack(token, acks, len(wanted))
+            acks.add(ack)
+            if not wanted:
+                acks.settle()  # nobody wants it any more
+        for subscription in wanted:
+            subscription._inbox.push(Arrival(message, ack))
+
+    # Looking at it, and moving it. -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the transport is."""
+        return State.STOPPED if self._loop is None else self._manager.machine.state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a usable connection exists: subscriptions are back."""
+        return self.state is State.CONNECTED
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """Where it is connected, or being connected; None otherwise."""
+        current = None if self._loop is None else self._manager.machine.current
+        return None if current is None else current.endpoint
+
+    @property
+    def last_error(self) -> ConnectionFailed | None:
+        """Why there is no connection: how the last attempt or connection ended; None while connected."""
+        if self._loop is None:
+            return None
+        machine = self._manager.machine
+        if machine.state is State.CONNECTED or machine.last_failure is None:
+            return None
+        return ConnectionFailed(machine.last_failure, endpoint=str(machine.last_endpoint), attempt=machine.attempts)
+
+    @property
+    def depth(self) -> int:
+        """Messages in the outbox."""
+        return len(self._outbox)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters; a snapshot."""
+        started = self._loop is not None
+        machine = self._manager.machine if started else None
+        return Stats(
+            accepted=self._outbox.accepted,
+            acknowledged=self._sender.acknowledged if started else 0,
+            refused=self._sender.refused if started else 0,
+            expired=self._sender.expired if started else 0,
+            dropped=(self._sender.dropped if started else 0) + self._outbox.unreported_drops,
+            waiting=self.depth,
+            waiting_bytes=self._outbox.size,
+            received=self._received,
+            inbox_dropped=self._handlers.dropped if started else 0,
+            handler_errors=self._handlers.failed if started else 0,
+            connections=self._connections,
+            attempts=machine.generation if machine else 0,
+            outage=machine.outage(self._loop.time()) if machine and self._loop else 0.0,
+            plugin_problems=dict(self._strategies.problems),
+        )
+
+    def explain(self) -> str:
+        """The last decisions in words, one a line: when, what, why."""
+        return "" if self._loop is None else self._narrator.explain()
+
+    def reconnect(self, why: str = "") -> None:
+        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up."""
+        self._check_open("reconnect()")
+        self._waits.fail(None)
+        self._fatal = None
+        self._manager.feed(ev.ReconnectRequested(why))
+
+    async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+        """Wait for a usable connection; *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out; the message says how the last attempt ended.
+            ConnectionFailed: every endpoint is quarantined, for a reason that time does not mend.
+            GaveUp: the transport has stopped trying.
+        """
+        self._check_open("wait_connected()")
+        async with _deadline(timeout, lambda: f"wait_connected(): {self.last_error or 'no attempt has ended yet'}"):
+            while self.state is not State.CONNECTED:
+                if self._is_closed:
+                    raise TransportClosed("wait_connected()")
+                failure = self._waits.failure or self._fatal
+                if failure is not None:
+                    raise failure
+                await self._change()
+
+    async def close(self, drain: float = 0) -> None:
+        """Stop: wait *drain* seconds for acknowledgements, say goodbye, leave nothing behind. Again: nothing.
+
+        Messages that are left then end as `Cancelled`: an outbox in memory ends with its transport.
+        """
+        if self._is_closed or self._waits.is_foreign:
+            return
+        if self._loop is None:
+            self._is_closed = True
+            return
+        if drain and self.depth and self._waits.failure is None:
+            try:
+                await self.drain(drain)
+            except (TimeoutError, GaveUp):
+                pass  # what is left is told to each delivery below
+        self._is_closed = True
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+        for subscription in self._subscriptions.all():
+            subscription._close()
+        self._sender.close()
+        await self._manager.close()
+        count = self._outbox.abandon(
+            lambda delivery: Cancelled(
+                f"the transport was closed before a broker had the message for {delivery.topic!r}"
+            )
+        )
+        if count:
+            self._narrator.emit("message_dropped", count=count, why="the transport was closed")
+        self._waits.fail(TransportClosed("waiting"))
+        assert self._changed is not None
+        self._changed.set()
+
+    # What the manager calls. -------------------------------------------------------------------------------------
+
+    def listener(self, generation: int) -> _Ears:
+        """Part of `switchgear.manager.Owner`."""
+        self._ears = _Ears(self, generation)
+        return self._ears
+
+    async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
+        """Part of `switchgear.manager.Owner`."""
+        self._ears.acks.connection = connection
+        self._ears.acks.settle()
+        if not session_present:
+            self._subscriptions.lose_session()
+        self._sender.resume(session_present=session_present, was_quick=was_quick)
+        await self._reconcile(connection, retries=False)
+
+    def open_gate(self, connection: Connection) -> None:
+        """Part of `switchgear.manager.Owner`."""
+        self._connections += 1
+        self._fatal = None
+        self._waits.fail(None)
+        self._sender.open(connection)
+        if self._subscriptions.missing() and self._retry_timer is None:
+            self._subscribe_soon()  # asked for while the others were being restored
+        assert self._changed is not None
+        self._changed.set()
+
+    def shut_gate(self) -> None:
+        """Part of `switchgear.manager.Owner`."""
+        self._sender.shut()
+
+    def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
+        """Part of `switchgear.manager.Owner`."""
+        at = None if endpoint is None else str(endpoint)
+        if is_final:
+            self._waits.fail(GaveUp(failure, why, endpoint=at))
+            self._outbox.give_room()
+        else:
+            self._fatal = ConnectionFailed(failure, endpoint=at)
+        assert self._changed is not None
+        self._changed.set()
+
+    def _plugin_problem(self, plugin: str, hook: str, why: str) -> None:
+        if self._loop is not None:
+            self._narrator.emit("plugin_failed", plugin=plugin, hook=hook, why=why)
+
+
+def _as_bytes(payload: Payload) -> bytes:
+    if payload is None:
+        return b""
+    if isinstance(payload, str):
+        return payload.encode()
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return bytes(payload)
+    raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
+
+
+class _deadline:  # noqa: N801 - used like asyncio.timeout
+    """``asyncio.timeout`` whose TimeoutError says what was waited for."""
+
+    def __init__(self, seconds: float | None, what: str | Callable[[], str]) -> None:
+        self._timeout = asyncio.timeout(seconds)
+        self._seconds = seconds
+        self._what = what
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            what = self._what if isinstance(self._what, str) else self._what()
+            raise TimeoutError(f"not within {self._seconds:g} s: {what}") from None
