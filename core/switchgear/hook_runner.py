@@ -2,18 +2,12 @@
 
 Each plugin of each transport has a `Line`, on which one call at a time runs, in order. A call that passes its time is
 abandoned with its thread; until it returns, its line is skipped. `InlineRunner` is the same without threads, for tests
-on virtual time.
-
-Threads: `ask`, `tell` and `close` are called on the event loop, and problems are reported there. Hooks run on daemon
-threads that start when they are needed and end when they have been idle. One lock guards a runner and its lines; it is
-never held while a hook, a report or a future's callback runs.
+on virtual time. Hooks run on daemon threads that start when they are needed and end when they have been idle.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
 import itertools
 import logging
 import os
@@ -23,13 +17,10 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from attrs import define
-
-from switchgear.delivery import _busy, mark_thread
-from switchgear.errors import redact
+from switchgear.hook_line import InlineLine, ThreadLine, describe, run_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from switchgear.hook_line import Call, Line, Report
 
 MAX_WORKERS: Final = 4
 """Threads of a process that run hooks, besides abandoned ones. Hooks are rare: more would only be idle."""
@@ -41,34 +32,7 @@ plugins hang everywhere must not grow without bound."""
 IDLE: Final = 5.0
 """Seconds after which a thread without work ends."""
 
-QUEUE: Final = 1000
-"""Calls that may wait on one line. A plugin that falls further behind loses the oldest; nobody waits for it."""
-
 logger = logging.getLogger("switchgear.plugins")
-
-
-class Report(Protocol):
-    """To whom a line reports a problem: the hook's name, why, and the exception if there was one."""
-
-    def __call__(self, hook: str, why: str, error: BaseException | None = None, /) -> None:
-        """Take the report, on the event loop's thread."""
-        ...
-
-
-class Line(Protocol):
-    """The calls of one plugin of one transport: one at a time, in order."""
-
-    async def ask(self, hook: str, call: Callable[[], object]) -> object:
-        """The answer of *call*; None, and a report, where it raised or gave none in time."""
-        ...
-
-    def tell(self, hook: str, call: Callable[[], object]) -> None:
-        """Have *call* run after those before it; never wait for it."""
-        ...
-
-    async def close(self, within: float) -> None:
-        """Wait at most *within* seconds for the calls that are queued, then drop them."""
-        ...
 
 
 class Runner(Protocol):
@@ -77,42 +41,6 @@ class Runner(Protocol):
     def line(self, plugin: str, *, timeout: float, report: Report) -> Line:
         """A new line for *plugin*, whose calls may take *timeout* seconds each."""
         ...
-
-
-def describe(error: BaseException) -> str:
-    """What was raised, on one line of bounded length, with the credentials of URIs hidden."""
-    try:
-        text = " ".join(redact(str(error)).split())
-    except Exception as broken:  # safe: the text is only for people, and its type says enough
-        logger.debug("switchgear.unprintable_error", extra={"error": type(broken).__name__})
-        text = "(its text cannot be shown)"
-    return f"raised {type(error).__name__}{': ' if text else ''}{text[:300]}"
-
-
-@define(eq=False)
-class _Call:
-    hook: str
-    call: Callable[[], object]
-    future: asyncio.Future[object] | None = None  # None: nobody waits for the answer
-    deadline: float = 0.0  # on time.monotonic; of a call that somebody waits for
-    hangs_at: float = 0.0  # on time.monotonic; set when it starts
-    is_abandoned: bool = False
-
-
-def _run(plugin: str, call: Callable[[], object]) -> tuple[object, BaseException | None]:
-    """The answer of a hook and what it raised. While it runs, blocking calls of ours raise `WouldDeadlock`."""
-    before = getattr(_busy, "where", None)
-    mark_thread(f"a hook of plugin {plugin}")
-    try:
-        answer = call()
-        if inspect.iscoroutine(answer):
-            answer.close()
-            return None, TypeError("the hook answered a coroutine; hooks are synchronous")
-    except BaseException as error:  # safe: it is reported with the plugin's name, and nothing depends on the hook
-        return None, error
-    finally:
-        mark_thread(before)
-    return answer, None
 
 
 class HookRunner:
@@ -132,15 +60,15 @@ class HookRunner:
     def _reset(self) -> None:
         """Start from nothing; in a forked child the threads are gone and the lock may be held for ever."""
         self.changed = threading.Condition(threading.Lock())
-        self._ready: deque[_ThreadLine] = deque()
+        self._ready: deque[ThreadLine] = deque()
         self._threads: set[int] = set()  # their numbers
         self._hangs_at: dict[int, float] = {}  # thread number: when the call that it runs has passed its time
 
     def line(self, plugin: str, *, timeout: float, report: Report) -> Line:
         """A new line for *plugin*; each call may take *timeout* seconds, an ask including its time in the queue."""
-        return _ThreadLine(self, plugin, timeout, report)
+        return ThreadLine(self, plugin, timeout, report)
 
-    def offer(self, line: _ThreadLine) -> None:
+    def offer(self, line: ThreadLine) -> None:
         """Have a thread take the next call of *line*. The lock is held."""
         self._ready.append(line)
         self.changed.notify()
@@ -173,13 +101,13 @@ class HookRunner:
             line, call = self._claim(number)
         if line is None or call is None:
             return False
-        answer, error = _run(line.plugin, call.call)
+        answer, error = run_call(line.plugin, call.call)
         with self.changed:
             self._hangs_at.pop(number, None)  # not there in the child when the hook forked
             line.finish(call, answer, error)
         return True
 
-    def _claim(self, number: int) -> tuple[_ThreadLine | None, _Call | None]:
+    def _claim(self, number: int) -> tuple[ThreadLine | None, Call | None]:
         while len(self._threads) <= self._allowed():  # else: this thread was abandoned and replaced
             while self._ready:
                 line = self._ready.popleft()
@@ -193,225 +121,12 @@ class HookRunner:
         return None, None
 
 
-class _ThreadLine:
-    """A line whose calls run on the threads of a `HookRunner`; see `Line`."""
-
-    def __init__(self, runner: HookRunner, plugin: str, timeout: float, report: Report) -> None:
-        self.plugin = plugin
-        self._runner = runner
-        self._timeout = timeout
-        self._report = report
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        # The lock of the runner guards what follows.
-        self._queue: deque[_Call] = deque()
-        self._running: _Call | None = None
-        self._is_offered = False
-        self._is_closed = False
-        self._is_said = False  # whether it was reported that this line is skipped
-        self._is_full = False
-        self._drained: asyncio.Future[object] | None = None
-
-    async def ask(self, hook: str, call: Callable[[], object]) -> object:
-        loop = self._loop = asyncio.get_running_loop()
-        asked = _Call(hook, call, loop.create_future(), time.monotonic() + self._timeout)
-        assert asked.future is not None  # noqa: S101 - for the type checker
-        with self._runner.changed:
-            hanging = self._hanging()
-            if not hanging and not self._is_closed:
-                self._place(asked)
-                self._offer()
-        if self._is_closed:
-            return None
-        if hanging:
-            if not self._is_said:
-                self._is_said = True
-                self._report(hook, f"skipped: its call of {hanging} has not returned")
-            return None
-        self._arm(self._timeout)
-        try:
-            return await asked.future
-        finally:
-            if asked.future.cancelled():
-                with self._runner.changed:
-                    if asked in self._queue:
-                        self._queue.remove(asked)
-
-    def tell(self, hook: str, call: Callable[[], object]) -> None:
-        self._loop = asyncio.get_running_loop()
-        with self._runner.changed:
-            if self._is_closed or self._hanging():
-                return
-            is_overflow = len(self._queue) >= QUEUE
-            if is_overflow:
-                told = (i for i, waiting in enumerate(self._queue) if waiting.future is None)
-                del self._queue[next((i for i in told if self._queue[i].hook == "on_event"), 0)]
-            is_news = is_overflow and not self._is_full
-            self._is_full = is_overflow or (self._is_full and bool(self._queue))
-            self._queue.append(_Call(hook, call))
-            self._offer()
-        if is_news:
-            self._report(hook, f"it is {QUEUE} calls behind; the oldest are dropped")
-        self._arm(self._timeout)
-
-    async def close(self, within: float) -> None:
-        loop = asyncio.get_running_loop()
-        with self._runner.changed:
-            self._is_closed = True
-            is_busy = bool(self._queue or (self._running and not self._running.is_abandoned))
-            drained = self._drained = loop.create_future() if is_busy else None
-        if drained is not None:
-            await asyncio.wait({drained}, timeout=within)
-        with self._runner.changed:
-            dropped = list(self._queue)
-            self._queue.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._give_up(dropped)
-        if dropped:
-            self._report(dropped[0].hook, f"{len(dropped)} queued calls dropped: the transport was closed")
-
-    # Called by the threads of the runner, which hold its lock. -----------------------------------------------------
-
-    def start(self) -> _Call | None:
-        """The next call, which now runs; None when there is none left."""
-        self._is_offered = False
-        if not self._queue:
-            return None
-        call = self._running = self._queue.popleft()
-        now = time.monotonic()
-        call.hangs_at = now + self._timeout
-        if call.future is not None and call.hangs_at - call.deadline < 0.1 * self._timeout:
-            call.hangs_at = call.deadline  # it hardly waited: one end, not two a moment apart
-        return call
-
-    def finish(self, call: _Call, answer: object, error: BaseException | None) -> None:
-        """Note that *call* has ended, and go on with the next."""
-        self._running = None
-        self._is_said = False
-        self._offer()
-        drained = None if self._queue else self._drained
-        if drained is None and call.future is None and (error is None or call.is_abandoned):
-            return  # nobody needs to hear of it: spare the loop a wake-up
-        assert self._loop is not None  # noqa: S101 - for the type checker
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, call, answer, error, drained)
-        except RuntimeError:  # the loop is closed, nobody waits any more
-            extra = {"plugin": self.plugin, "hook": call.hook, "why": describe(error) if error else "answered too late"}
-            logger.debug("switchgear.hook_ended_late", extra=extra)
-
-    # On the loop. --------------------------------------------------------------------------------------------------
-
-    def _deliver(
-        self, call: _Call, answer: object, error: BaseException | None, drained: asyncio.Future[object] | None
-    ) -> None:
-        if error is not None and not call.is_abandoned:
-            self._report(call.hook, describe(error), error)
-        for future, result in ((call.future, answer), (drained, None)):
-            if future is not None and not future.done():
-                future.set_result(result)
-
-    def _hanging(self) -> str | None:
-        return self._running.hook if self._running is not None and self._running.is_abandoned else None
-
-    def _offer(self) -> None:
-        if self._queue and self._running is None and not self._is_offered:
-            self._is_offered = True
-            self._runner.offer(self)
-
-    def _place(self, asked: _Call) -> None:
-        """Put an ask before what nobody waits for, but behind earlier asks and the plugin's own `on_disconnect`.
-
-        Of the calls before that `on_disconnect`, its `on_connected` keep their place and its `on_event` give way.
-        """
-        waiting = list(self._queue)
-        at = max((i + 1 for i, c in enumerate(waiting) if c.future or c.hook == "on_disconnect"), default=0)
-        ahead = [c for c in waiting[:at] if c.hook != "on_event"]
-        behind = [c for c in waiting[:at] if c.hook == "on_event"]
-        self._queue = deque([*ahead, asked, *behind, *waiting[at:]])
-
-    def _arm(self, delay: float) -> None:
-        """Look at the deadlines in *delay* seconds at the latest. One timer serves all calls of the line."""
-        assert self._loop is not None  # noqa: S101 - for the type checker
-        if self._timer is None:
-            self._timer = self._loop.call_later(delay, self._check)
-
-    def _check(self) -> None:
-        """Give up what has passed its time."""
-        self._timer = None
-        now = time.monotonic()
-        with self._runner.changed:
-            running = self._running if not self._hanging() else None
-            late = [call for call in self._queue if call.future is not None and call.deadline <= now]
-            if running and running.future and not running.future.done() and running.deadline <= now:
-                late.append(running)
-            hung = running if running is not None and running.hangs_at <= now else None
-            dropped: list[_Call] = []
-            if hung is not None:
-                hung.is_abandoned = True
-                dropped = list(self._queue)
-                self._queue.clear()
-                self._runner.staff()
-            for call in late:
-                if call in self._queue:
-                    self._queue.remove(call)
-            ends = [call.deadline for call in self._queue if call.future is not None]
-            ends += [now + self._timeout] if self._queue else []
-            ends += [running.hangs_at] if running is not None and hung is None else []
-            drained = self._drained if hung is not None else None
-        if ends:
-            self._arm(max(0.0, min(ends) - now))
-        if hung is not None:
-            lost = f"; {len(dropped)} queued calls dropped" if dropped else ""
-            why = f"not done within {self._timeout:g} s: abandoned, and the plugin is skipped until it returns{lost}"
-            self._report(hung.hook, why)
-        else:
-            for call in late:
-                reason = "its earlier calls were slow" if running is not None else "no thread was free"
-                self._report(call.hook, f"no answer within {self._timeout:g} s: {reason}")
-        self._give_up([*late, *dropped])
-        if drained is not None and not drained.done():
-            drained.set_result(None)
-
-    def _give_up(self, calls: list[_Call]) -> None:
-        for call in calls:
-            if call.future is not None and not call.future.done():
-                call.future.set_result(None)
-
-
 class InlineRunner:
     """The same interface without threads: a hook runs at once, on the loop's thread. For tests on virtual time."""
 
     def line(self, plugin: str, *, timeout: float, report: Report) -> Line:  # noqa: ARG002 - nothing bounds a call here
         """A line whose calls run where they are made; *timeout* is not watched."""
-        return _InlineLine(plugin, report)
-
-
-@define(eq=False)
-class _InlineLine:
-    plugin: str
-    report: Report
-    is_closed: bool = False
-
-    async def ask(self, hook: str, call: Callable[[], object]) -> object:
-        return self._call(hook, call)
-
-    def tell(self, hook: str, call: Callable[[], object]) -> None:
-        self._call(hook, call)
-
-    async def close(self, within: float) -> None:  # noqa: ARG002 - the interface; nothing is queued here
-        self.is_closed = True
-
-    def _call(self, hook: str, call: Callable[[], object]) -> object:
-        if self.is_closed:
-            return None
-        answer, error = _run(self.plugin, call)
-        if isinstance(error, KeyboardInterrupt):
-            raise error
-        if error is not None:
-            self.report(hook, describe(error), error)
-        return answer
+        return InlineLine(plugin, report)
 
 
 _runners: weakref.WeakSet[HookRunner] = weakref.WeakSet()

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from switchgear.endpoint import Endpoint, Group
-from switchgear.hook_runner import describe
+from switchgear.hook_line import describe
 from switchgear.hookspecs import Context, Delay, GiveUp, Proceed, Recheck, Restart, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from switchgear.hook_runner import Line, Runner
-    from switchgear.plugins import LoadedPlugin
+    from switchgear.hook_line import Line
+    from switchgear.hook_runner import Runner
+    from switchgear.loaded_plugin import LoadedPlugin
     from switchgear.report import Event
 
 DEFAULT: Final = "default_strategy"
