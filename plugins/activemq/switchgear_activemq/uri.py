@@ -150,7 +150,7 @@ def read(uri: str) -> Reading:
     query = ""
     inner = rest
     if rest.startswith("("):
-        end = _closing(uri, rest)
+        end = _closing(rest)
         inner = rest[1:end]
         path, mark, query = rest[end + 1 :].partition("?")
         if path:
@@ -195,14 +195,14 @@ def _without_white_space(text: str) -> str:
     return "".join(pieces) + text[last:]
 
 
-def _closing(uri: str, rest: str) -> int:
-    """Where the parenthesis that *rest* starts with is closed."""
+def _closing(rest: str) -> int:
+    """Where the parenthesis that *rest* starts with is closed; *rest* closes as many as it opens."""
     depth = 0
     for match in re.finditer(r"[()]", rest):
         depth += 1 if match.group() == "(" else -1
         if depth == 0:
-            return match.start()
-    raise InvalidURI(hide(uri), "a parenthesis is not closed")
+            break
+    return match.start()
 
 
 def _components(inner: str) -> Iterable[str]:

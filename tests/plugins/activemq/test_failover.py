@@ -171,6 +171,24 @@ def test_bad_components(component: str) -> None:
         planned("", component)
 
 
+@pytest.mark.parametrize(
+    ("component", "shown"),
+    [
+        ("amqp://user:pw@a:1", "'amqp://user:***@a:1'"),
+        ("user:pw@a:1", "'***@a:1'"),
+        ("ssl://user:p/w@a:1", "'ssl://***@a:1'"),
+        ("ssl://user:pw", "'ssl://user:***'"),
+        ("a:1", "'a:1'"),
+        ("localhost", "'localhost'"),
+    ],
+)
+def test_refused_components_are_shown(component: str, shown: str) -> None:
+    """An error shows the component as far as it can hold no part of a password."""
+    with pytest.raises(InvalidURI) as caught:
+        planned("", component)
+    assert shown in str(caught.value)
+
+
 def test_openwire_port() -> None:
     """A port where ActiveMQ usually speaks OpenWire is noted, for such lists are copied from JMS programs."""
     made = plan(read("failover:(ssl://a:61617)"))

@@ -329,3 +329,36 @@ def test_reading_is_frozen() -> None:
         reading.scheme = "x"  # type: ignore[misc]  # what is tested
     with pytest.raises(TypeError):
         reading.options["randomize"] = False  # type: ignore[index]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0x1p3", 8.0),
+        ("-0x.8P1d", -1.0),
+        ("0x1p99999", float("inf")),
+        ("-0x1p99999f", float("-inf")),
+        (".5e1F", 5.0),
+        ("%202%20", 2.0),
+    ],
+)
+def test_java_doubles(text: str, value: float) -> None:
+    """Numbers are read as Java's Double.valueOf reads them, hexadecimal ones and type suffixes included."""
+    assert value == read(f"failover:(tcp://a:1)?reconnectDelayExponent={text}").options["reconnectDelayExponent"]
+
+
+@pytest.mark.parametrize(
+    "host", ["[::1%25eth0]:1", "u:p@[fe80::1]", "[::ffff:1.2.3.4]:2147483647", "x_y:99999999999", "é"]
+)
+def test_odd_hosts(host: str) -> None:
+    """What Java takes for an authority is a component, though it may be no endpoint."""
+    assert read(f"failover:(tcp://{host})").components == (f"tcp://{host}",)
+
+
+@pytest.mark.parametrize(
+    "host", ["[::1", "[::g]", "[::1%]", "[::1%25-]", "[::1]:2147483648", "[::1]x", "%4", "a%zz", "^", "a^[::1]"]
+)
+def test_impossible_hosts(host: str) -> None:
+    """What Java does not take for an authority is refused."""
+    with pytest.raises(InvalidURI):
+        read(f"failover:(tcp://{host})")
