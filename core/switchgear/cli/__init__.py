@@ -1,0 +1,5 @@
+"""The command line: ``switchgear demo``, ``pub``, ``sub``, ``plugins``, and what plugins add."""
+
+from switchgear.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,120 @@
+"""The application: its commands, what an error becomes, and the exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import switchgear
+from switchgear.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    PluginError,
+    SwitchgearError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OK, UNDELIVERED, USAGE, CONNECTION, INTERRUPTED = 0, 1, 2, 3, 130
+
+EPILOG = """
+Exit codes: 0 it worked, 1 something was not delivered or did not arrive, 2 wrong usage or configuration,
+3 no connection and no hope of one, 130 interrupted with something left to do.
+
+Colours and moving displays appear on a terminal only; NO_COLOR switches colours off.
+"""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that *error* means."""
+    if isinstance(error, ConfigurationError | PluginError):
+        return USAGE
+    return CONNECTION if isinstance(error, ConnectionFailed) else UNDELIVERED
+
+
+def complain(text: object) -> None:
+    """Write one line to standard error."""
+    line = " ".join(str(text).split())
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"switchgear: {line}\n")
+        sys.stderr.flush()
+
+
+def silence_stdout() -> None:
+    """Let nothing more be written to a pipe that nobody reads; without it Python complains when it ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class Group(TyperGroup):
+    """The group of all commands: an error of ours becomes one line and an exit code, whoever's command raised it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except SwitchgearError as error:
+            complain(error)
+            raise typer.Exit(exit_code(error)) from None
+        except BrokenPipeError:
+            silence_stdout()
+            raise typer.Exit(OK) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"switchgear {switchgear.__version__}")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A resilient MQTT transport: it keeps the connection alive, and the messages safe, while the broker moves."""
+
+
+def build() -> typer.Typer:
+    """A new application with every command, those of plugins included."""
+    from switchgear.cli import demo, plugins_command, pub, sub
+
+    logging.getLogger("switchgear").addHandler(logging.NullHandler())  # people are told by `Notes` and `complain`
+    app = typer.Typer(
+        name="switchgear",
+        cls=Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich" if sys.stdout.isatty() else None,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog=EPILOG,
+    )
+    app.callback(epilog=EPILOG)(_root)
+    app.command(epilog=demo.EPILOG)(demo.demo)
+    app.command(epilog=pub.EPILOG)(pub.pub)
+    app.command(epilog=sub.EPILOG)(sub.sub)
+    app.command(epilog=plugins_command.EPILOG)(plugins_command.plugins)
+    plugins_command.add_plugin_commands(app)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line *argv* (None: this process's) and return its exit code."""
+    try:
+        build()(args=None if argv is None else list(argv), prog_name="switchgear")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else OK if end.code is None else UNDELIVERED
+    return OK
