@@ -51,9 +51,10 @@ from switchgear.profile import OutboxLimits, Profile
 from switchgear.report import Event
 from switchgear.secrets import Secret, env, file
 from switchgear.states import State
+from switchgear.stats import Stats
 from switchgear.sync import Subscription, Transport
 from switchgear.tls import TLS
-from switchgear.transport import AsyncTransport, Stats
+from switchgear.transport import AsyncTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,6 +2,9 @@
 
 import sys
 
-from switchgear.cli import main
+try:
+    from switchgear.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # while modules were being loaded
+    sys.exit(130)

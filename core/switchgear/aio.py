@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from switchgear.profile import Profile
-from switchgear.transport import AsyncTransport, Subscription
+from switchgear.subscription import Subscription
+from switchgear.transport import AsyncTransport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -171,7 +171,7 @@ class Listed:
         if self.multiplier <= 1 or self.initial <= 0:
             return min(self.cap, self.initial)
         clamp = math.log(FAR) / math.log(self.multiplier)
-        return min(self.cap, self.initial * self.multiplier ** min(steps, clamp))
+        return min(self.cap, self.initial * math.pow(self.multiplier, min(steps, clamp)))
 
 
 def exponential(*, cap: float = 30.0) -> Exponential:

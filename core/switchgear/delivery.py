@@ -133,14 +133,14 @@ class Delivery:
     losses: int
     """How many connections were lost while this message was the one being sent."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - positional for speed: one is made for each message
         self,
         waits: Waits,
         sequence: int,
         topic: str,
         payload: bytes,
         qos: int,
-        retain: bool,  # noqa: FBT001 - positional for speed: one is made for each message
+        retain: bool,  # noqa: FBT001 - the same
         properties: Properties | None = None,
         expires_at: float | None = None,
     ) -> None:

@@ -165,10 +165,15 @@ def parse_uri(uri: str) -> Endpoint:
         raise InvalidURI(uri, f"the scheme {scheme!r} is none of {known}, and no installed plugin owns it")
     try:
         parts = urlsplit(text)
-        port = parts.port
         host = parts.hostname
-    except ValueError as error:
-        raise InvalidURI(uri, str(error)) from None
+    except ValueError:  # its text may quote the password
+        raise InvalidURI(uri, "host, user or password cannot be read; percent-encode what is unusual in them") from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise InvalidURI(uri, "an @ stands after the host; percent-encode / ? # and @ in user and password")
+    try:
+        port = parts.port
+    except ValueError:
+        raise InvalidURI(uri, "the port is no number from 1 to 65535") from None
     if parts.fragment:
         raise InvalidURI(uri, "a fragment (#...) means nothing here")
     if not host:

@@ -33,6 +33,7 @@ Facts are attributes; the message is built from them and says what to do next.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -254,9 +255,11 @@ class InternalError(SwitchgearError):
 def redact(uri: str) -> str:
     """The text of a URI, or of a list of them, with every password, and every query value named like one, hidden.
 
-    It works on text that is no valid URI too, for that is when it is shown.
+    It works on text that is no valid URI too, for that is when it is shown: from the first colon after a user name to
+    the last @ of the URI all is hidden, whatever stands between.
     """
-    import re
-
-    hidden = re.sub(r"(//[^/?#@:\s(),]*):[^/?#\s(),]*@", r"\1:***@", uri)
+    pieces = re.split(r"(?<=[,(])(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)", uri)
+    if any("@" in piece and "//" not in piece for piece in pieces):
+        pieces = [uri]  # a password may hold what looks like another URI
+    hidden = "".join(re.sub(r"(?s)(//[^/?#@:\s(),]*):.*@", r"\1:***@", piece) for piece in pieces)
     return re.sub(r"(?i)\b((?:password|passwd|secret|token|signature)=)[^&\s)]*", r"\1***", hidden)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -54,10 +53,15 @@ class Line(Protocol):
 
 
 class Pool(Protocol):
-    """What a line needs of its runner; both methods are called with the lock held."""
+    """What a line needs of its runner; `offer` and `staff` are called with the lock held."""
 
     changed: Condition
     """Holds the lock."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Tells seconds."""
+        ...
 
     def offer(self, line: ThreadLine) -> None:
         """Have a thread take the next call of *line*."""
@@ -85,8 +89,8 @@ class Call:
     hook: str
     call: Callable[[], object]
     future: asyncio.Future[object] | None = None  # None: nobody waits for the answer
-    deadline: float = 0.0  # on time.monotonic; of a call that somebody waits for
-    hangs_at: float = 0.0  # on time.monotonic; set when it starts
+    deadline: float = 0.0  # on the runner's clock; of a call that somebody waits for
+    hangs_at: float = 0.0  # on the runner's clock; set when it starts
     is_abandoned: bool = False
 
 
@@ -128,8 +132,8 @@ class ThreadLine:
     async def ask(self, hook: str, call: Callable[[], object]) -> object:
         """See `Line`."""
         loop = self._loop = asyncio.get_running_loop()
-        asked = Call(hook, call, loop.create_future(), time.monotonic() + self._timeout)
-        assert asked.future is not None  # noqa: S101 - for the type checker
+        asked = Call(hook, call, loop.create_future(), self._runner.clock() + self._timeout)
+        assert asked.future is not None
         with self._runner.changed:
             hanging = self._hanging()
             if not hanging and not self._is_closed:
@@ -196,7 +200,7 @@ class ThreadLine:
         if not self._queue:
             return None
         call = self._running = self._queue.popleft()
-        now = time.monotonic()
+        now = self._runner.clock()
         call.hangs_at = now + self._timeout
         if call.future is not None and call.hangs_at - call.deadline < 0.1 * self._timeout:
             call.hangs_at = call.deadline  # it hardly waited: one end, not two a moment apart
@@ -210,7 +214,7 @@ class ThreadLine:
         drained = None if self._queue else self._drained
         if drained is None and call.future is None and (error is None or call.is_abandoned):
             return  # nobody needs to hear of it: spare the loop a wake-up
-        assert self._loop is not None  # noqa: S101 - for the type checker
+        assert self._loop is not None
         try:
             self._loop.call_soon_threadsafe(self._deliver, call, answer, error, drained)
         except RuntimeError:  # the loop is closed, nobody waits any more
@@ -249,14 +253,14 @@ class ThreadLine:
 
     def _arm(self, delay: float) -> None:
         """Look at the deadlines in *delay* seconds at the latest. One timer serves all calls of the line."""
-        assert self._loop is not None  # noqa: S101 - for the type checker
+        assert self._loop is not None
         if self._timer is None:
             self._timer = self._loop.call_later(delay, self._check)
 
     def _check(self) -> None:
         """Give up what has passed its time."""
         self._timer = None
-        now = time.monotonic()
+        now = self._runner.clock()
         with self._runner.changed:
             running = self._running if not self._hanging() else None
             late = [call for call in self._queue if call.future is not None and call.deadline <= now]

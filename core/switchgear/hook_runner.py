@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from switchgear.hook_line import InlineLine, ThreadLine, describe, run_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear.hook_line import Call, Line, Report
 
 MAX_WORKERS: Final = 4
@@ -46,11 +48,19 @@ class Runner(Protocol):
 class HookRunner:
     """A pool of daemon threads, and the lines whose calls they run.
 
-    *workers* and *abandoned* are numbers of threads, *idle* is in seconds. One runner serves the process:
-    `shared_runner`. Since: 0.1.
+    *workers* and *abandoned* are numbers of threads, *idle* is in seconds, *clock* tells seconds. One runner serves the
+    process: `shared_runner`. Since: 0.1.
     """
 
-    def __init__(self, *, workers: int = MAX_WORKERS, abandoned: int = MAX_ABANDONED, idle: float = IDLE) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int = MAX_WORKERS,
+        abandoned: int = MAX_ABANDONED,
+        idle: float = IDLE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
         self._most = workers
         self._most_abandoned = abandoned
         self._idle = idle
@@ -88,7 +98,7 @@ class HookRunner:
                 return
 
     def _allowed(self) -> int:
-        now = time.monotonic()
+        now = self.clock()
         return self._most + min(sum(at <= now for at in self._hangs_at.values()), self._most_abandoned)
 
     def _work(self, number: int) -> None:
@@ -134,7 +144,7 @@ _runners: weakref.WeakSet[HookRunner] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for runner in list(_runners):
-        runner._reset()  # noqa: SLF001 - ours
+        runner._reset()
 
 
 if hasattr(os, "register_at_fork"):

@@ -8,7 +8,6 @@ line. An exception is logged with the plugin's name and counted; it never skips 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -17,6 +16,8 @@ from attrs import field, frozen
 from switchgear.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import typer
 
     from switchgear.cause import Failure

@@ -56,7 +56,7 @@ class LoadedPlugin:
         return tuple(n for n in names if isinstance(n, str)) if isinstance(names, tuple | list) else ()
 
 
-class _Unfit(Exception):  # noqa: N818 - it says what a plugin is
+class _Unfit(Exception):
     """A plugin cannot be used; the text says why."""
 
 

@@ -18,6 +18,10 @@ def _pairs(value: Mapping[str, str] | Sequence[tuple[str, str]]) -> tuple[tuple[
     return tuple(value.items()) if isinstance(value, Mapping) else tuple((str(k), str(v)) for k, v in value)
 
 
+def _as_bytes(value: str | bytes | bytearray) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
 @frozen(kw_only=True)
 class Properties:
     """MQTT 5 properties of a PUBLISH (MQTT 5, 3.3.2.3). On MQTT 3.1.1 they are not sent.
@@ -109,7 +113,7 @@ class Will:
     """
 
     topic: str
-    payload: bytes = field(default=b"", converter=lambda v: v.encode() if isinstance(v, str) else bytes(v))
+    payload: bytes = field(default=b"", converter=_as_bytes)
     qos: int = 0
     retain: bool = False
     delay: int = 0

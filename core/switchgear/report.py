@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # event name: how explain() says it. Facts in braces; the reference lists every event with its facts.
 WORDS: Final[dict[str, str]] = {

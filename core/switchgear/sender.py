@@ -122,7 +122,7 @@ class Sender:
                 delivery = pending.popleft()
             except IndexError:  # a publisher's thread has dropped it
                 return
-            if delivery._state is not _STORED:  # noqa: SLF001 - the hot path; it ended while it waited
+            if delivery._state is not _STORED:
                 continue
             if delivery.losses >= SUSPECT and delivery.phase < 2:
                 if connection.in_flight:
@@ -150,7 +150,7 @@ class Sender:
             self._progress()
             return
         if delivery.qos:
-            delivery._state = DeliveryState.SENT  # noqa: SLF001 - the hot path; nobody waits for this state
+            delivery._state = DeliveryState.SENT
             sent[delivery.sequence] = delivery
         else:
             self.acknowledged += 1

@@ -151,7 +151,7 @@ class Strategies:
                 call = functools.partial(plugin.call, "on_event", event=event)
                 self._lines[plugin.name].tell("on_event", self._traced(plugin.name, "on_event", call))
 
-    async def close(self, timeout: float) -> None:  # noqa: ASYNC109 - what runs out is not an error of the caller
+    async def close(self, timeout: float) -> None:
         """Let the queued calls run for at most *timeout* seconds, then drop them; nothing is called afterwards."""
         await asyncio.gather(*(line.close(timeout) for line in self._lines.values()))
 

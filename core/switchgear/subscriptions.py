@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from attrs import define, evolve, field
 
-from switchgear.drivers.base import Filter
 from switchgear.message import topic_matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from switchgear.drivers.base import Filter
 
 BATCH: Final = 8
 """Filters in one SUBSCRIBE. AWS IoT takes at most 8 and closes the connection on more."""

@@ -18,8 +18,7 @@ from attrs import define, field
 
 from switchgear.delivery import Delivery, mark_thread
 from switchgear.errors import TransportClosed, WouldDeadlock
-from switchgear.transport import DRAIN, AsyncTransport, Payload, Stats
-from switchgear.transport import Subscription as AsyncSubscription
+from switchgear.transport import DRAIN, AsyncTransport, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from switchgear.profile import Profile
     from switchgear.receiver import Arrival
     from switchgear.states import State
+    from switchgear.stats import Stats
+    from switchgear.subscription import Subscription as AsyncSubscription
 
 T = TypeVar("T")
 
@@ -220,8 +221,7 @@ class Transport:
         if LOOP.is_current():
             return function()
         self._inner._waits.check_process(call)
-        if self._is_closed:
-            raise TransportClosed(call)
+        self._check_open(call)
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
@@ -237,12 +237,15 @@ class Transport:
         """What *work* returns or raises, from a thread that may block."""
         try:
             self._check_blocking(call)
-            if self._is_closed:
-                raise TransportClosed(call)
+            self._check_open(call)
         except BaseException:
             work.close()
             raise
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _check_open(self, call: str) -> None:
+        if self._is_closed:
+            raise TransportClosed(call)
 
     def _check_blocking(self, call: str) -> None:
         self._inner._waits.check(call)

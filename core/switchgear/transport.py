@@ -6,18 +6,18 @@ It joins the parts: outbox and sender, subscriptions and receiver, manager and m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from switchgear import events as ev
-from switchgear.cause import Failure
+from switchgear.deadline import Deadline
 from switchgear.delivery import Delivery, Waits
 from switchgear.drivers.base import DriverSettings, Filter
-from switchgear.endpoint import Endpoint
 from switchgear.errors import (
     Cancelled,
     ConnectionFailed,
@@ -38,12 +38,16 @@ from switchgear.plugins import registry as installed
 from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
 from switchgear.sender import Sender
 from switchgear.states import State
+from switchgear.stats import Stats
+from switchgear.subscription import Subscription
 from switchgear.subscriptions import Subscriptions, batches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import Callable, Generator
 
+    from switchgear.cause import Failure
     from switchgear.drivers.base import Connection, Driver
+    from switchgear.endpoint import Endpoint
     from switchgear.hook_runner import Runner
     from switchgear.profile import Profile
     from switchgear.report import Event
@@ -58,43 +62,6 @@ rights to create a topic until a publisher has made it (seen)."""
 ACKS = ("after", "at_once", "manual")
 
 Payload = bytes | bytearray | memoryview | str | None
-
-
-@frozen(kw_only=True)
-class Stats:
-    """Counters since the transport was made, and what is in it now.
-
-    Attributes:
-        accepted: Messages taken by ``publish``.
-        acknowledged: Of these, those that a broker has (QoS 0: that a connection took).
-        refused: Ended as `Refused` or too large.
-        expired: Ended as `Expired`.
-        dropped: Ended as `Dropped`.
-        waiting: Messages in the outbox now.
-        waiting_bytes: Bytes of their payloads and topics.
-        received: Messages that arrived.
-        inbox_dropped: QoS 0 messages that arrived and were dropped because nobody took them.
-        handler_errors: Times that a handler raised.
-        connections: Usable connections so far.
-        attempts: Tries at endpoints so far.
-        outage: Seconds without a usable connection; 0 while connected.
-        plugin_problems: What went wrong in plugins, by name.
-    """
-
-    accepted: int
-    acknowledged: int
-    refused: int
-    expired: int
-    dropped: int
-    waiting: int
-    waiting_bytes: int
-    received: int
-    inbox_dropped: int
-    handler_errors: int
-    connections: int
-    attempts: int
-    outage: float
-    plugin_problems: dict[str, int]
 
 
 class _EventCallback:
@@ -140,88 +107,6 @@ class _Ears:
 
     def on_lost(self, failure: Failure) -> None:
         self._transport._manager.lost(self._generation, failure)
-
-
-class Subscription:
-    """One subscription of an `AsyncTransport`: iterate it, when it has no handler. Since: 0.1."""
-
-    def __init__(self, transport: AsyncTransport, inbox: Inbox) -> None:
-        self._transport = transport
-        self._inbox = inbox
-        self._last: Arrival | None = None
-        self._arrived = asyncio.Event()
-        self._granted = asyncio.Event()
-        inbox.on_arrival = self._arrived.set
-
-    def __repr__(self) -> str:
-        return f"<Subscription {self.topic_filter!r} {len(self._inbox)} waiting>"
-
-    @property
-    def topic_filter(self) -> str:
-        """What was subscribed to."""
-        return self._inbox.filter.topic_filter
-
-    @property
-    def filter(self) -> Filter:
-        """What was subscribed to, with its options."""
-        return self._inbox.filter
-
-    @property
-    def refusal(self) -> SubscriptionRefused | None:
-        """Why the broker last refused it; None when it did not."""
-        return self._inbox.refusal
-
-    def __aiter__(self) -> AsyncIterator[Message]:
-        """The messages, in order, until it is unsubscribed or the transport is closed."""
-        return self
-
-    async def __anext__(self) -> Message:
-        message = await self.get()
-        if message is None:
-            raise StopAsyncIteration
-        return message
-
-    async def get(self) -> Message | None:
-        """The next message; None when there will be none. Asking acknowledges the one before (``ack="after"``)."""
-        self._finish_last()
-        while True:
-            arrival = self._inbox.take()
-            if arrival is not None:
-                self._last = arrival
-                return arrival.message
-            if self._inbox.is_closed:
-                return None
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    def _finish_last(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            self._inbox.handled(last)
-
-    async def ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
-        """Wait until the broker has granted it; *timeout* is in seconds.
-
-        Raises:
-            TimeoutError: it ran out.
-            SubscriptionRefused: the broker said no (it is asked again later).
-        """
-        async with _deadline(timeout, f"subscription to {self.topic_filter!r}"):
-            await self._granted.wait()
-        if self._inbox.refusal is not None:
-            raise self._inbox.refusal
-
-    def unsubscribe(self) -> None:
-        """No more messages."""
-        self._transport._remove(self)
-
-    def _answered(self, refusal: SubscriptionRefused | None) -> None:
-        self._inbox.refusal = refusal
-        self._granted.set()
-
-    def _close(self) -> None:
-        self._finish_last()
-        self._inbox.close()
 
 
 class AsyncTransport:
@@ -388,12 +273,12 @@ class AsyncTransport:
             sender.watch_expiry()
         return delivery
 
-    def accept(
+    def accept(  # noqa: PLR0917 - positional for speed
         self,
         topic: str,
         payload: Payload,
         qos: int,
-        retain: bool,  # noqa: FBT001 - positional for speed
+        retain: bool,  # noqa: FBT001 - the same
         properties: Properties | None,
         expires_after: float | None,
     ) -> Delivery | None:
@@ -443,15 +328,15 @@ class AsyncTransport:
         """Take *delivery* back, when it was never sent; whether that was possible."""
         return self._outbox.cancel(delivery)
 
-    async def ready(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+    async def ready(self, timeout: float | None = None) -> None:
         """Wait until the outbox has room; *timeout* is in seconds. Raises `TimeoutError`, `GaveUp`."""
         self._check_open("ready()")
-        async with _deadline(timeout, "ready()"):
+        async with Deadline(timeout, "ready()"):
             while not self._outbox.has_room():
                 self._outbox.wants_room = True
                 await self._change()
 
-    async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+    async def drain(self, timeout: float | None = None) -> None:
         """Wait until every accepted message has ended: acknowledged, or otherwise; *timeout* is in seconds.
 
         Raises:
@@ -459,7 +344,7 @@ class AsyncTransport:
             GaveUp: the transport has stopped trying.
         """
         self._check_open("drain()")
-        async with _deadline(timeout, lambda: f"drain(): {self.depth} messages are not yet acknowledged"):
+        async with Deadline(timeout, lambda: f"drain(): {self.depth} messages are not yet acknowledged"):
             while self.depth:
                 if self._waits.failure is not None:
                     raise self._waits.failure
@@ -678,7 +563,7 @@ class AsyncTransport:
         self._fatal = None
         self._manager.feed(ev.ReconnectRequested(why))
 
-    async def wait_connected(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same signature in sync
+    async def wait_connected(self, timeout: float | None = None) -> None:
         """Wait for a usable connection; *timeout* is in seconds.
 
         Raises:
@@ -687,7 +572,7 @@ class AsyncTransport:
             GaveUp: the transport has stopped trying.
         """
         self._check_open("wait_connected()")
-        async with _deadline(timeout, lambda: f"wait_connected(): {self.last_error or 'no attempt has ended yet'}"):
+        async with Deadline(timeout, lambda: f"wait_connected(): {self.last_error or 'no attempt has ended yet'}"):
             while self.state is not State.CONNECTED:
                 if self._is_closed:
                     raise TransportClosed("wait_connected()")
@@ -707,10 +592,8 @@ class AsyncTransport:
             self._is_closed = True
             return
         if drain and self.depth and self._waits.failure is None:
-            try:
+            with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
                 await self.drain(drain)
-            except (TimeoutError, GaveUp):
-                pass  # what is left is told to each delivery below
         self._is_closed = True
         if self._retry_timer is not None:
             self._retry_timer.cancel()
@@ -784,22 +667,3 @@ def _as_bytes(payload: Payload) -> bytes:
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
-
-
-class _deadline:  # noqa: N801 - used like asyncio.timeout
-    """``asyncio.timeout`` whose TimeoutError says what was waited for."""
-
-    def __init__(self, seconds: float | None, what: str | Callable[[], str]) -> None:
-        self._timeout = asyncio.timeout(seconds)
-        self._seconds = seconds
-        self._what = what
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except TimeoutError:
-            what = self._what if isinstance(self._what, str) else self._what()
-            raise TimeoutError(f"not within {self._seconds:g} s: {what}") from None

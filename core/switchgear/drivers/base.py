@@ -118,7 +118,7 @@ class DriverFeatures:
     manual_ack: bool = True
 
 
-class AttemptFailed(Exception):  # noqa: N818 - it says what happened; the failure inside says why
+class AttemptFailed(Exception):
     """Raised by a driver when a dial or a CONNECT fails; ``failure`` holds the cause. Never shown to users."""
 
     def __init__(self, failure: Failure) -> None:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from switchgear.cause import Cause, Failure, from_exception, from_reason_code, from_return_code
 from switchgear.drivers.base import AttemptFailed, DriverSettings, Filter, Limits, Listener
+from switchgear.drivers.packets import (
+    pack_length,
+    pack_properties,
+    read_disconnect,
+    read_length,
+    read_limits,
+    read_properties,
+)
 from switchgear.drivers.session import Session
 from switchgear.errors import MessageTooLarge
-from switchgear.message import Message, Properties
+from switchgear.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,11 +140,11 @@ class PahoConnection:
             left = None
             if delivery.expires_at is not None:
                 left = max(1, round(delivery.expires_at - self._loop.time()))
-            head += b"\0" if properties is None and left is None else _pack_properties(properties, left)
+            head += b"\0" if properties is None and left is None else pack_properties(properties, left)
         size = len(head) + len(payload)
         if delivery.retain:
             flags |= 1
-        packet = bytes((0x30 | flags,)) + _length(size) + head + payload
+        packet = bytes((0x30 | flags,)) + pack_length(size) + head + payload
         limit = self.limits.maximum_packet_size
         if size > LARGEST or (limit is not None and len(packet) > limit):
             whose = "the broker" if limit is not None else "MQTT"
@@ -291,7 +297,7 @@ class PahoConnection:
             size = data[position + 1]
             start = position + 2
             if size > 127:
-                size, start = _read_length(data, position + 1, end)
+                size, start = read_length(data, position + 1, end)
                 if size < 0:
                     break
                 limit = self._settings.maximum_packet_size
@@ -361,10 +367,8 @@ class PahoConnection:
             if body[position] == 0:
                 position += 1
             else:
-                packed = PahoProperties(PacketTypes.PUBLISH)
-                _, used = packed.unpack(body[position:])
+                properties, used = read_properties(body[position:])
                 position += used
-                properties = _unpack_properties(packed)
         token = None
         if qos == 3:
             raise ValueError("QoS 3")
@@ -392,13 +396,11 @@ class PahoConnection:
             if self._codec.loop_read() not in {0, 7}:
                 raise ValueError(f"packet type {kind}")
         elif kind == _DISCONNECT and self._is_v5:
-            self._lose(_read_disconnect(body))
+            self._lose(read_disconnect(body))
         else:
             raise ValueError(f"packet type {kind}")
 
-    def _on_connack(
-        self, _client: object, _data: object, flags: Any, reason: ReasonCode, properties: PahoProperties | None
-    ) -> None:
+    def _on_connack(self, _client: object, _data: object, flags: Any, reason: ReasonCode, properties: Any) -> None:
         if self.acknowledged.done():
             self._lose(Failure(Cause.PROTOCOL_ERROR, "a second CONNACK"))
         elif reason.value >= 0x80:
@@ -408,7 +410,7 @@ class PahoConnection:
         else:
             self.session_present = bool(flags.session_present)
             if properties is not None and self._is_v5:
-                self.limits = _read_limits(properties)
+                self.limits = read_limits(properties)
                 if self.limits.keepalive is not None:
                     self._keepalive = self.limits.keepalive
             self.acknowledged.set_result(None)
@@ -475,90 +477,3 @@ class PahoConnection:
             waits.append(max(patience - quiet, patience / 2) if self.in_flight else patience / 2)
         if waits:
             self._tick_in(max(0.05, min(waits)))
-
-
-def _length(size: int) -> bytes:
-    """Remaining Length (MQTT 5, 1.5.5)."""
-    if size < 128:
-        return bytes((size,))
-    out = bytearray()
-    while True:
-        size, byte = size >> 7, size & 127
-        out.append(byte | 128 if size else byte)
-        if not size:
-            return bytes(out)
-
-
-def _read_length(data: bytes, position: int, end: int) -> tuple[int, int]:
-    """Remaining Length at *position* and where the packet goes on; (-1, 0) when it is not all there."""
-    size = 0
-    for i in range(4):
-        if position + i >= end:
-            return -1, 0
-        byte = data[position + i]
-        size |= (byte & 127) << 7 * i
-        if byte < 128:
-            return size, position + i + 1
-    raise ValueError("a length of more than 4 bytes")
-
-
-def _pack_properties(ours: Properties | None, expiry: int | None) -> bytes:
-    """The properties of a PUBLISH as bytes."""
-    packed = PahoProperties(PacketTypes.PUBLISH)
-    if ours is not None:
-        if ours.content_type is not None:
-            packed.ContentType = ours.content_type
-        if ours.response_topic is not None:
-            packed.ResponseTopic = ours.response_topic
-        if ours.correlation_data is not None:
-            packed.CorrelationData = ours.correlation_data
-        if ours.payload_is_text:
-            packed.PayloadFormatIndicator = 1
-        if ours.message_expiry is not None and expiry is None:
-            expiry = ours.message_expiry
-        if ours.user:
-            packed.UserProperty = list(ours.user)
-    if expiry is not None:
-        packed.MessageExpiryInterval = expiry
-    return packed.pack()  # type: ignore[no-any-return]  # paho's properties are not typed
-
-
-def _unpack_properties(packed: PahoProperties) -> Properties:
-    """What a received PUBLISH carried."""
-    return Properties(
-        content_type=getattr(packed, "ContentType", None),
-        response_topic=getattr(packed, "ResponseTopic", None),
-        correlation_data=getattr(packed, "CorrelationData", None),
-        payload_is_text=bool(getattr(packed, "PayloadFormatIndicator", 0)),
-        message_expiry=getattr(packed, "MessageExpiryInterval", None),
-        user=tuple(getattr(packed, "UserProperty", ())),
-    )
-
-
-def _read_limits(properties: PahoProperties) -> Limits:
-    """What CONNACK says of the broker (MQTT 5, 3.2.2.3)."""
-
-    def get(name: str, otherwise: Any) -> Any:
-        return getattr(properties, name, otherwise)
-
-    return Limits(
-        receive_maximum=get("ReceiveMaximum", 65535),
-        maximum_packet_size=get("MaximumPacketSize", None),
-        maximum_qos=get("MaximumQoS", 2),
-        retain_available=bool(get("RetainAvailable", 1)),
-        session_expiry=get("SessionExpiryInterval", None),
-        keepalive=get("ServerKeepAlive", None),
-        wildcards_available=bool(get("WildcardSubscriptionAvailable", 1)),
-        shared_available=bool(get("SharedSubscriptionAvailable", 1)),
-    )
-
-
-def _read_disconnect(body: bytes) -> Failure:
-    """What the broker's DISCONNECT says (MQTT 5, 3.14)."""
-    if not body:
-        return from_reason_code(0)
-    properties = PahoProperties(PacketTypes.DISCONNECT)
-    if len(body) > 1:
-        properties.unpack(body[1:])
-    reference = getattr(properties, "ServerReference", None)
-    return from_reason_code(body[0], getattr(properties, "ReasonString", ""), server_reference=reference)

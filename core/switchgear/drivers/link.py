@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,6 +18,8 @@ from switchgear.tls import TLS
 from switchgear.workers import LOOKUPS
 
 if TYPE_CHECKING:
+    import ssl
+
     from switchgear.drivers.base import DriverSettings
     from switchgear.endpoint import Endpoint
 

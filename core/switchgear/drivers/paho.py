@@ -8,12 +8,11 @@ A paho ``Client`` lives as long as an MQTT session.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING, Any, Final
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties as PahoProperties
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import (
@@ -27,6 +26,7 @@ from switchgear.drivers.base import (
 )
 from switchgear.drivers.flow import PahoConnection
 from switchgear.drivers.link import StreamLink, open_link
+from switchgear.drivers.packets import properties_of
 from switchgear.drivers.session import Session
 from switchgear.drivers.websocket import WebSocketLink
 from switchgear.hookspecs import hookimpl
@@ -84,10 +84,11 @@ class Codec(mqtt.Client):
 
     def __init__(self, settings: DriverSettings, session: Session, *, clean: bool) -> None:
         self.pipe = MemorySocket()
+        self.first_write: Callable[[bytes], None] = _discard
         self.packet_ids = session
         is_v5 = settings.protocol == "5"
         super().__init__(
-            mqtt.CallbackAPIVersion.VERSION2,
+            CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             clean_session=None if is_v5 else clean,
             protocol=mqtt.MQTTv5 if is_v5 else mqtt.MQTTv311,
@@ -97,6 +98,7 @@ class Codec(mqtt.Client):
 
     def _create_socket(self) -> Any:
         self.pipe = MemorySocket()
+        self.pipe.write = self.first_write
         return self.pipe
 
     def _mid_generate(self) -> int:
@@ -178,7 +180,7 @@ class PahoDriver:
             return
         properties = None
         if self._settings.protocol == "5":
-            properties = PahoProperties(PacketTypes.WILLMESSAGE)
+            properties = properties_of(PacketTypes.WILLMESSAGE)
             if will.delay:
                 properties.WillDelayInterval = will.delay
         codec.will_set(will.topic, will.payload, will.qos, will.retain, properties)
@@ -187,29 +189,22 @@ class PahoDriver:
         """CONNECT, as paho writes it into the memory socket. Host and port are paho's to insist on; nothing uses them."""
         settings = self._settings
         packets: list[bytes] = []
-        codec.on_pre_connect = None
-        create = codec._create_socket  # noqa: SLF001 - our own override
-        pipe = create()
-        pipe.write = packets.append
-        codec._create_socket = lambda: pipe  # type: ignore[method-assign]  # noqa: SLF001 - the socket is this one
-        try:
-            if settings.protocol == "5":
-                properties = PahoProperties(PacketTypes.CONNECT)
-                properties.SessionExpiryInterval = settings.session_expiry if request.keeps_session else 0
-                properties.ReceiveMaximum = settings.receive_maximum
-                if settings.maximum_packet_size is not None:
-                    properties.MaximumPacketSize = settings.maximum_packet_size
-                codec.connect(
-                    request.endpoint.host,
-                    request.endpoint.port,
-                    settings.keepalive,
-                    clean_start=request.clean_start,  # type: ignore[arg-type]  # a bool is what paho documents
-                    properties=properties,
-                )
-            else:
-                codec.connect(request.endpoint.host, request.endpoint.port, settings.keepalive)
-        finally:
-            del codec._create_socket  # noqa: SLF001 - back to the class's
+        codec.first_write = packets.append
+        if settings.protocol == "5":
+            properties = properties_of(PacketTypes.CONNECT)
+            properties.SessionExpiryInterval = settings.session_expiry if request.keeps_session else 0
+            properties.ReceiveMaximum = settings.receive_maximum
+            if settings.maximum_packet_size is not None:
+                properties.MaximumPacketSize = settings.maximum_packet_size
+            codec.connect(
+                request.endpoint.host,
+                request.endpoint.port,
+                settings.keepalive,
+                clean_start=request.clean_start,
+                properties=properties,
+            )
+        else:
+            codec.connect(request.endpoint.host, request.endpoint.port, settings.keepalive)
         return b"".join(packets)
 
 
@@ -217,8 +212,3 @@ class PahoDriver:
 def provide_driver(name: str, settings: DriverSettings) -> Driver | None:
     """The driver called ``paho``."""
     return PahoDriver(settings) if name == "paho" else None
-
-
-def new_client_id(rng: random.Random) -> str:
-    """A client id for a transport that was given none: 21 characters, allowed everywhere (MQTT 3.1.1, 3.1.3.1)."""
-    return f"switchgear-{rng.getrandbits(40):010x}"

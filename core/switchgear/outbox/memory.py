@@ -132,7 +132,7 @@ class MemoryOutbox:
     def _dropped(self, delivery: Delivery) -> Delivery:
         self.unreported_drops += 1
         why = f"the outbox was full and its policy is {self.limits.when_full!r}"
-        delivery._set(DeliveryState.DROPPED, Dropped(why))  # noqa: SLF001 - the outbox owns its deliveries
+        delivery._set(DeliveryState.DROPPED, Dropped(why))
         return delivery
 
     # On the loop. ------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class MemoryOutbox:
         """*delivery* leaves, as *state*."""
         self._out_count += 1
         self._out_bytes += len(delivery.payload) + len(delivery.topic)
-        delivery._set(state, error)  # noqa: SLF001 - the outbox owns its deliveries
+        delivery._set(state, error)
         if self.wants_room and self.on_room is not None:
             self.on_room()
 
@@ -156,7 +156,7 @@ class MemoryOutbox:
         unanswered = list(self.sent.values())
         self.sent.clear()
         for delivery in unanswered:
-            delivery._set(DeliveryState.STORED)  # noqa: SLF001 - the outbox owns its deliveries
+            delivery._set(DeliveryState.STORED)
         self.pending.extendleft(reversed(unanswered))
         return unanswered
 

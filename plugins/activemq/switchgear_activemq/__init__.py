@@ -5,6 +5,9 @@ from switchgear_activemq.plugin import provide_endpoints, register_commands
 from switchgear_activemq.topics import check_topic
 from switchgear_activemq.uri import TOLERANCES, Note, Reading, read
 
+SCHEMES = ("failover",)
+"""URI schemes that this plugin owns, for messages."""
+
 __all__ = [
     "TOLERANCES",
     "Decision",
