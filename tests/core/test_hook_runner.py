@@ -76,6 +76,33 @@ def new_line(runner: Runner, plugin: str = "p", *, timeout: float = LONG) -> tup
     return runner.line(plugin, timeout=timeout, report=problems), problems
 
 
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_for(self, line: Line, seconds: float = LONG) -> None:
+        """Let *seconds* pass, and *line* look at its deadlines."""
+        self.now += seconds
+        line._check()  # type: ignore[attr-defined]  # what its timer does
+
+
+async def hang(line: Line, gate: Gate, hook: str) -> asyncio.Task[object] | None:
+    """Have *gate* run on *line*, as the ask or report that *hook* is; the ask, if it is one."""
+    task = None
+    if hook.startswith("on_"):
+        line.tell(hook, gate)
+    else:
+        task = asyncio.create_task(line.ask(hook, gate))
+        await asyncio.sleep(0)
+    assert gate.entered.wait(LONG)
+    return task
+
+
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(LONG):
         while not condition():  # noqa: ASYNC110 - what is looked at changes in threads
@@ -145,7 +172,7 @@ def test_coroutine_is_no_answer(runner: HookRunner) -> None:
 def test_text_that_cannot_be_shown() -> None:
     """An exception whose text raises is still described by its type, and a long text is cut."""
 
-    class Nasty(Exception):  # noqa: N818 - a name to look for
+    class Nasty(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
@@ -241,18 +268,17 @@ def test_queue_is_bounded(runner: HookRunner, gates: Callable[[], Gate]) -> None
 
 
 @pytest.mark.parametrize("hook", ["select_endpoint", "on_event"])
-def test_hanging_call_is_abandoned_until_it_returns(runner: HookRunner, gates: Callable[[], Gate], hook: str) -> None:
+def test_hanging_call_is_abandoned_until_it_returns(gates: Callable[[], Gate], hook: str) -> None:
     """A call past its time is reported, its plugin skipped and that reported once, and it serves again afterwards."""
+    clock = Clock()
 
     async def main() -> None:
         gate = gates()
-        line, problems = new_line(runner, timeout=SHORT)
-        if hook == "on_event":
-            line.tell(hook, gate)
-        else:
-            assert await line.ask(hook, gate) is None
-        await until(lambda: problems)
-        why = f"not done within {SHORT} s: abandoned, and the plugin is skipped until it returns"
+        line, problems = new_line(HookRunner(idle=SHORT, clock=clock))
+        asked = await hang(line, gate, hook)
+        clock.pass_for(line)
+        assert asked is None or await asked is None
+        why = f"not done within {LONG:g} s: abandoned, and the plugin is skipped until it returns"
         assert problems == [(hook, why)]
         for _ in range(3):
             assert await line.ask("before_reconnect", lambda: 1) is None
@@ -260,23 +286,36 @@ def test_hanging_call_is_abandoned_until_it_returns(runner: HookRunner, gates: C
         assert problems[1:] == [("before_reconnect", f"skipped: its call of {hook} has not returned")]
         gate.open.set()
         await until(lambda: line._running is None)  # type: ignore[attr-defined]  # looks inside
-        line._timeout = LONG  # type: ignore[attr-defined]  # the machine may be slow now
         assert await line.ask("before_reconnect", lambda: 2) == 2
         assert len(problems) == 2
 
     asyncio.run(main())
 
 
-def test_hanging_call_drops_what_waits_behind_it(runner: HookRunner, gates: Callable[[], Gate]) -> None:
-    """An ask that waits behind a hanging call ends with it as None, and the dropped calls are counted in the report."""
+def test_time_is_watched(runner: HookRunner, gates: Callable[[], Gate]) -> None:
+    """The end of a call's time is noticed without any other call on its line."""
 
     async def main() -> None:
-        gate = gates()
         line, problems = new_line(runner, timeout=SHORT)
-        line.tell("on_disconnect", gate)
+        await hang(line, gates(), "on_event")
+        await until(lambda: problems)
+        assert "abandoned" in problems[0][1]
+
+    asyncio.run(main())
+
+
+def test_hanging_call_drops_what_waits_behind_it(gates: Callable[[], Gate]) -> None:
+    """An ask that waits behind a hanging call ends with it as None, and the dropped calls are counted in the report."""
+    clock = Clock()
+
+    async def main() -> None:
+        line, problems = new_line(HookRunner(idle=SHORT, clock=clock))
+        await hang(line, gates(), "on_disconnect")
         line.tell("on_event", lambda: None)
-        assert gate.entered.wait(LONG)
-        assert await line.ask("before_reconnect", lambda: 1) is None
+        ask = asyncio.create_task(line.ask("before_reconnect", lambda: 1))
+        await asyncio.sleep(0)
+        clock.pass_for(line)
+        assert await ask is None
         [(hook, why)] = problems
         assert hook == "on_disconnect"
         assert why.endswith("; 2 queued calls dropped")
@@ -284,56 +323,111 @@ def test_hanging_call_drops_what_waits_behind_it(runner: HookRunner, gates: Call
     asyncio.run(main())
 
 
+def test_waiting_counts_for_asks(gates: Callable[[], Gate]) -> None:
+    """An ask ends when its time is over, though the call before it is within its own and is not abandoned."""
+    clock = Clock()
+
+    async def main() -> None:
+        first, second = gates(), gates()
+        line, problems = new_line(HookRunner(idle=SHORT, clock=clock))
+        await hang(line, first, "on_disconnect")
+        line.tell("on_disconnect", second)
+        ask = asyncio.create_task(line.ask("before_reconnect", lambda: 1))
+        await asyncio.sleep(0)
+        clock.now += LONG / 2
+        first.open.set()
+        assert second.entered.wait(LONG)
+        clock.pass_for(line, LONG / 2)
+        assert await ask is None
+        assert problems == [("before_reconnect", f"no answer within {LONG:g} s: its earlier calls were slow")]
+        second.open.set()
+        assert await line.ask("before_reconnect", lambda: 2) == 2
+
+    asyncio.run(main())
+
+
 def test_three_threads_are_replaced_and_no_more(gates: Callable[[], Gate]) -> None:
     """Three hanging threads are replaced, a fourth is not; an ask without a thread is a problem until one returns."""
-    runner = HookRunner(workers=1, abandoned=3, idle=SHORT)
+    clock = Clock()
+    runner = HookRunner(workers=1, abandoned=3, idle=SHORT, clock=clock)
 
     async def main() -> None:
         closed = [gates() for _ in range(4)]
         for i, gate in enumerate(closed):
-            line, problems = new_line(runner, f"p{i}", timeout=SHORT)
-            assert await line.ask("select_endpoint", gate) is None
+            line, problems = new_line(runner, f"p{i}")
+            asked = await hang(line, gate, "select_endpoint")
+            clock.pass_for(line)
+            assert asked is not None
+            assert await asked is None
             assert ["abandoned" in why for _, why in problems] == [True]
-            assert gate.entered.is_set()
         assert len(hook_threads()) == 4
-        line, problems = new_line(runner, "starved", timeout=SHORT)
-        assert await line.ask("select_endpoint", lambda: 1) is None
-        assert problems == [("select_endpoint", f"no answer within {SHORT} s: no thread was free")]
+        line, problems = new_line(runner, "starved")
+        ask = asyncio.create_task(line.ask("select_endpoint", lambda: 1))
+        await asyncio.sleep(0)
+        clock.pass_for(line)
+        assert await ask is None
+        assert problems == [("select_endpoint", f"no answer within {LONG:g} s: no thread was free")]
         assert len(hook_threads()) == 4
         closed[2].open.set()
         line, problems = new_line(runner, "fed")
         assert await line.ask("select_endpoint", lambda: 1) == 1
         assert problems == []
-        for gate in closed:
-            gate.open.set()
-        await until(lambda: not hook_threads())
+
+    asyncio.run(main())
+
+
+def test_returned_thread_is_surplus(gates: Callable[[], Gate]) -> None:
+    """When an abandoned call returns, there are no more threads than before, without waiting for the idle time."""
+    clock = Clock()
+    runner = HookRunner(workers=1, idle=LONG, clock=clock)
+
+    async def main() -> None:
+        gate = gates()
+        line, _ = new_line(runner)
+        other, _ = new_line(runner, "other")
+        await hang(line, gate, "on_event")
+        clock.pass_for(line)
+        assert await other.ask("select_endpoint", lambda: 1) == 1
+        assert len(hook_threads()) == 2
+        gate.open.set()
+        await until(lambda: len(hook_threads()) == 1)
+        runner._idle = 0.0
+        await other.ask("select_endpoint", lambda: 1)
 
     asyncio.run(main())
 
 
 def test_hanging_thread_does_not_starve_others(gates: Callable[[], Gate]) -> None:
     """Work that waited for the thread of a hanging call runs as soon as that call is abandoned."""
-    runner = HookRunner(workers=1, idle=SHORT)
+    clock = Clock()
+    runner = HookRunner(workers=1, idle=SHORT, clock=clock)
 
     async def main() -> None:
         gate = gates()
-        hanging, _ = new_line(runner, "hangs", timeout=SHORT)
+        hanging, _ = new_line(runner, "hangs")
         other, _ = new_line(runner, "works")
-        hanging.tell("on_event", gate)
-        assert gate.entered.wait(LONG)
-        assert await other.ask("select_endpoint", lambda: 1) == 1
+        await hang(hanging, gate, "on_event")
+        ask = asyncio.create_task(other.ask("select_endpoint", lambda: 1))
+        await asyncio.sleep(0)
+        assert len(hook_threads()) == 1
+        clock.pass_for(hanging)
+        assert await ask == 1
         assert not gate.open.is_set()
 
     asyncio.run(main())
 
 
-def test_late_call_of_a_closed_loop_is_harmless(runner: HookRunner, gates: Callable[[], Gate]) -> None:
+def test_late_call_of_a_closed_loop_is_harmless(gates: Callable[[], Gate]) -> None:
     """A call that returns after its loop was closed ends its thread without an exception."""
     gate = gates()
+    clock = Clock()
 
     async def main() -> None:
-        line, _ = new_line(runner, timeout=SHORT)
-        assert await line.ask("select_endpoint", gate) is None
+        line, _ = new_line(HookRunner(idle=SHORT, clock=clock))
+        asked = await hang(line, gate, "select_endpoint")
+        clock.pass_for(line)
+        assert asked is not None
+        assert await asked is None
 
     asyncio.run(main())
     gate.open.set()
