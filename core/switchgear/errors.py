@@ -255,11 +255,14 @@ class InternalError(SwitchgearError):
 def redact(uri: str) -> str:
     """The text of a URI, or of a list of them, with every password, and every query value named like one, hidden.
 
-    It works on text that is no valid URI too, for that is when it is shown: from the first colon after a user name to
-    the last @ of the URI all is hidden, whatever stands between.
+    It works on text that is no valid URI too, for that is when it is shown: between two ``//``, all from the colon
+    behind the first possible user name to the last ``@`` counts as password, whatever stands there.
     """
-    pieces = re.split(r"(?<=[,(])(?=\s*[A-Za-z][A-Za-z0-9+.-]*:)", uri)
-    if any("@" in piece and "//" not in piece for piece in pieces):
-        pieces = [uri]  # a password may hold what looks like another URI
-    hidden = "".join(re.sub(r"(?s)(//[^/?#@:\s(),]*):.*@", r"\1:***@", piece) for piece in pieces)
+    pieces = uri.split("//")
+    for i, piece in enumerate(pieces):
+        before, at, after = piece.rpartition("@")
+        match = (re.match(r"[^/?#@:\s(),]*:", before) if i else None) or re.search(r"(?:^|[(,])[^/?#@:\s(),]*:", before)
+        if at and match:
+            pieces[i] = f"{before[: match.end()]}***@{after}"
+    hidden = re.sub(r"(?i)(%2f%2f[^&\s%]*%3a)[^&\s,]*%40", r"\1***%40", "//".join(pieces))
     return re.sub(r"(?i)\b((?:password|passwd|secret|token|signature)=)[^&\s)]*", r"\1***", hidden)

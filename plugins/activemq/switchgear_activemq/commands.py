@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from switchgear.errors import ConfigurationError
+from switchgear.errors import ConfigurationError, redact
 
 from switchgear_activemq.failover import plan
-from switchgear_activemq.uri import hide, read
+from switchgear_activemq.uri import read
 
 if TYPE_CHECKING:
     from switchgear.endpoint import Endpoint
@@ -51,12 +51,12 @@ def as_dict(reading: Reading, made: Plan) -> dict[str, object]:
     """What ``explain --json`` writes; passwords are hidden. Since: 0.1."""
     group = made.group
     return {
-        "uri": hide(reading.uri),
-        "components": [hide(component) for component in reading.components],
+        "uri": redact(reading.uri),
+        "components": [redact(component) for component in reading.components],
         "endpoints": [_endpoint(endpoint) for endpoint in group.endpoints],
         "session": group.session.value,
         "protocol": group.protocol,
-        "nested": {name: hide(value) for name, value in reading.nested},
+        "nested": {name: redact(value) for name, value in reading.nested},
         "options": [_option(decision) for decision in made.decisions],
         "notes": [_note(note) for note in made.notes],
     }
@@ -75,9 +75,9 @@ def _endpoint(endpoint: Endpoint) -> dict[str, object]:
 def _option(decision: Decision) -> dict[str, object]:
     value = decision.value
     if isinstance(value, tuple):
-        value = tuple(hide(part) for part in value)
+        value = tuple(redact(part) for part in value)
     elif isinstance(value, str):
-        value = hide(value)
+        value = redact(value)
     return {
         "option": decision.option,
         "value": value,
@@ -88,7 +88,7 @@ def _option(decision: Decision) -> dict[str, object]:
 
 
 def _note(note: Note) -> dict[str, object]:
-    return {"part": hide(note.part), "why": note.why}
+    return {"part": redact(note.part), "why": note.why}
 
 
 def _print(reading: Reading, made: Plan) -> None:
@@ -117,4 +117,4 @@ def _print(reading: Reading, made: Plan) -> None:
         above = decision.what
     console.print(table, soft_wrap=False)
     for note in made.notes:
-        console.print(f"note: {hide(note.part)}: {note.why}")
+        console.print(f"note: {redact(note.part)}: {note.why}")

@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 from attrs import evolve, frozen
 from switchgear.endpoint import OPTIONS as OWN_OPTIONS
 from switchgear.endpoint import Endpoint, parse_uri
-from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.errors import InvalidOption, InvalidURI, redact
 
-from switchgear_activemq.uri import Note, hide
+from switchgear_activemq.uri import Note
 
 if TYPE_CHECKING:
     from switchgear_activemq.uri import Leaf
@@ -182,7 +182,7 @@ def _shown(leaf: Leaf) -> str:
     if "@" not in rest:
         return leaf.uri if not colon or re.match(r"[0-9]*(?:[/#]|$)", port) else f"{scheme}{mark}{name}:***"
     return (
-        hide(leaf.uri)
+        redact(leaf.uri)
         if mark and "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]
         else f"{scheme}{mark}***@{rest.rpartition('@')[2]}"
     )
@@ -199,7 +199,7 @@ def _parse(leaf: Leaf, text: str) -> Endpoint:
 def _milliseconds(name: str, value: str) -> float | None:
     """*value*, in milliseconds, as seconds; None where Java would wait without a limit."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
-        raise InvalidOption(name, f"{hide(value)[:40]!r} is no whole number of milliseconds")
+        raise InvalidOption(name, f"{redact(value)[:40]!r} is no whole number of milliseconds")
     seconds = int(value) / 1000
     if seconds > LONGEST_TIMEOUT:
         raise InvalidOption(name, f"{value} ms is more than an hour; it is counted in milliseconds")

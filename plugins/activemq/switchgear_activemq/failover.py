@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, field, frozen
 from switchgear.backoff import FAR, GiveUpAfter, Listed
 from switchgear.endpoint import Group, SessionKind
-from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.errors import InvalidOption, InvalidURI, redact
 
 from switchgear_activemq.component import place, spot
 from switchgear_activemq.options import OPTIONS, Value
 from switchgear_activemq.topics import check_topic
-from switchgear_activemq.uri import Leaf, Note, Reading, hide, leaves
+from switchgear_activemq.uri import Leaf, Note, Reading, leaves
 
 if TYPE_CHECKING:
     from switchgear.endpoint import Endpoint
@@ -67,7 +67,7 @@ class Decision:
     """
 
     option: str
-    value: Value = field(repr=lambda value: repr(hide(str(value))))
+    value: Value = field(repr=lambda value: repr(redact(str(value))))
     is_written: bool
     is_honoured: bool
     what: str
@@ -92,7 +92,7 @@ def plan(reading: Reading, *, checks_topics: bool = True) -> Plan:
     Since: 0.1.
     """
     if reading.scheme.lower() != "failover":
-        raise InvalidURI(hide(reading.uri), "it does not start with failover:")
+        raise InvalidURI(redact(reading.uri), "it does not start with failover:")
     options = reading.options
     for name, why in REFUSED.items():
         if options[name]:
@@ -102,7 +102,7 @@ def plan(reading: Reading, *, checks_topics: bool = True) -> Plan:
     notes.extend(passed_over)
     places = _distinct([place(leaf) for leaf in found], notes)
     if not places:
-        raise InvalidURI(hide(reading.uri), "it lists no endpoint; write failover:(ssl://host:8883,ssl://other:8883)")
+        raise InvalidURI(redact(reading.uri), "it lists no endpoint; write failover:(ssl://host:8883,ssl://other:8883)")
     preferred = _preferred(reading, places, notes)
     limit, startup = _limits(reading)
     group = Group(
@@ -157,7 +157,7 @@ def _preferred(reading: Reading, places: list[Place], notes: list[Note]) -> set[
     spots = {spot(place(Leaf(uri.partition("?")[0], {})).endpoint): uri for uri in named}
     listed = {spot(p.endpoint) for p in places}
     notes.extend(
-        Note("priorityURIs", f"{hide(uri)} is not in the list and is not used")
+        Note("priorityURIs", f"{redact(uri)} is not in the list and is not used")
         for at, uri in spots.items()
         if at not in listed
     )

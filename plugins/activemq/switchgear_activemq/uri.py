@@ -46,21 +46,6 @@ DEEPEST: Final = 8
 """Lists within lists. Nobody nests deeper on purpose, and a bound keeps every reading short."""
 
 
-def hide(text: str) -> str:
-    """*text* with every password in it hidden, also one that holds characters which should have been encoded.
-
-    Between two ``//``, all from the colon behind the first possible user name to the last ``@`` counts as password.
-    """
-    pieces = text.split("//")
-    for i, piece in enumerate(pieces):
-        before, at, after = piece.rpartition("@")
-        match = (re.match(r"[^/?#@:\s(),]*:", before) if i else None) or re.search(r"(?:^|[(,])[^/?#@:\s(),]*:", before)
-        if at and match:
-            pieces[i] = f"{before[: match.end()]}***@{after}"
-    hidden = re.sub(r"(?i)(%2f%2f[^&\s%]*%3a)[^&\s,]*%40", r"\1***%40", "//".join(pieces))
-    return redact(hidden)
-
-
 @frozen
 class Note:
     """Something in a URI that is read in another way than its writer may expect.
@@ -85,16 +70,16 @@ def _freeze_text(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
 
 
 def _show(value: str) -> str:
-    return repr(hide(value))
+    return repr(redact(value))
 
 
 def _show_list(value: tuple[str, ...]) -> str:
-    return repr(hide(",".join(value)))  # as one text, for a comma in a password makes two components of one
+    return repr(redact(",".join(value)))  # as one text, for a comma in a password makes two components of one
 
 
 def _show_values(value: Mapping[str, known.Value]) -> str:
     shown = {name: _show_list(v) if isinstance(v, tuple) else _show(str(v)) for name, v in value.items()}
-    return ", ".join(f"{hide(name)}={text}" for name, text in shown.items())
+    return ", ".join(f"{redact(name)}={text}" for name, text in shown.items())
 
 
 @frozen(kw_only=True)
@@ -146,7 +131,7 @@ def read(uri: str) -> Reading:
     parts = _split(uri, text)
     rest = parts.rest.removeprefix("//")
     if rest.count("(") != rest.count(")"):
-        raise InvalidURI(hide(uri), f"it opens {rest.count('(')} parentheses and closes {rest.count(')')}")
+        raise InvalidURI(redact(uri), f"it opens {rest.count('(')} parentheses and closes {rest.count(')')}")
     query = ""
     inner = rest
     if rest.startswith("("):
@@ -179,7 +164,7 @@ def _split(uri: str, text: str, where: str = "") -> syntax.Parts:
         hint = "; in a password write , as %2C, ( as %28, ) as %29, @ as %40" if where and "@" in text else ""
         if re.match(r"[^:/?#]*://[^/]*//[^?#]*[\[\]]", text):
             hint = "; without the slashes behind the first colon it can: write failover:(...)"
-        raise InvalidURI(hide(uri), f"{where}{error}{hint}") from None
+        raise InvalidURI(redact(uri), f"{where}{error}{hint}") from None
 
 
 def _without_white_space(text: str) -> str:
@@ -264,7 +249,7 @@ def _with_options(
         try:
             value = known.convert(option, text)
         except ValueError as error:
-            wrong.append((name, str(error) if text is None else f"{hide(text)[:80]!r} is refused: {error}"))
+            wrong.append((name, str(error) if text is None else f"{redact(text)[:80]!r} is refused: {error}"))
             continue
         if is_alias and ("reconnectDelayExponent" in parameters or "ReconnectDelayExponent" in parameters):
             continue  # ActiveMQ's own name wins
@@ -351,7 +336,7 @@ def leaves(reading: Reading) -> tuple[tuple[Leaf, ...], tuple[Note, ...]]:
             found.append(Leaf(bare, {**parse_query(query), **dict(nested)}))
             continue
         if depth > DEEPEST:
-            raise InvalidURI(hide(reading.uri), f"it nests lists more than {DEEPEST} deep")
+            raise InvalidURI(redact(reading.uri), f"it nests lists more than {DEEPEST} deep")
         inner = read(component)
         notes.extend(inner.warnings)
         notes.extend(Note(name, "an option of a list within the list is ignored") for name in sorted(inner.written))

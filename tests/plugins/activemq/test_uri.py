@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from switchgear.errors import ConfigurationError, InvalidOption, InvalidURI
+from switchgear.errors import ConfigurationError, InvalidOption, InvalidURI, redact
 from switchgear_activemq import TOLERANCES, Reading, plan, read
 from switchgear_activemq.commands import as_dict
 from switchgear_activemq.options import OPTIONS, VALID
-from switchgear_activemq.uri import DEEPEST, hide, java_order, leaves
+from switchgear_activemq.uri import DEEPEST, java_order, leaves
 
 HERE = Path(__file__).parent
 
@@ -317,7 +317,7 @@ def test_no_password_in_errors(data: st.DataObject) -> None:
 
 def test_hide_encoded() -> None:
     """A password in an encoded URI inside a query is hidden."""
-    shown = hide("failover:(tcp://a:1)?updateURIsURL=http%3A%2F%2Fuser%3ASecret%40host&bogus")
+    shown = redact("failover:(tcp://a:1)?updateURIsURL=http%3A%2F%2Fuser%3ASecret%40host&bogus")
     assert "Secret" not in shown
     assert "user" in shown
 
