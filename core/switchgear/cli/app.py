@@ -115,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line *argv* (None: this process's) and return its exit code."""
     try:
         build()(args=None if argv is None else list(argv), prog_name="switchgear")
+    except KeyboardInterrupt:  # before a command had begun
+        return INTERRUPTED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK if end.code is None else UNDELIVERED
     return OK

@@ -45,7 +45,10 @@ class Tally:
 
     lines: JsonLines
     accepted: int = 0
+    refused: int = 0
+    """Messages that ``publish`` did not take."""
     failed: int = 0
+    """These, and those that ended otherwise than acknowledged."""
     first_error: BaseException | None = None
     is_closed: bool = False
     """From when on nothing is counted."""
@@ -65,6 +68,7 @@ class Tally:
     def refuse(self, error: MessageError) -> None:
         """`publish` did not take a message."""
         with self._lock:
+            self.refused += 1
             self.failed += 1
             self.first_error = self.first_error or error
         self.lines.put(event="failed", error=str(error))
@@ -81,6 +85,11 @@ class Tally:
             self.failed += 1
             self.first_error = self.first_error or delivery.error
             self.lines.put(event="failed", number=number, error=str(delivery.error))
+
+    @property
+    def given(self) -> int:
+        """Messages that were read from the source."""
+        return self.accepted + self.refused
 
     @property
     def left(self) -> int:
@@ -150,7 +159,8 @@ def pub(
 
 def drain(transport: switchgear.Transport, tally: Tally, timeout: float) -> SwitchgearError | None:
     """After Ctrl-C, wait for acknowledgements up to *timeout* seconds; why that is hopeless, or None."""
-    complain(f"interrupted; waiting up to {timeout:g} s for {tally.left} acknowledgement(s)")
+    if tally.left:
+        complain(f"interrupted; waiting up to {timeout:g} s for {tally.left} acknowledgement(s)")
     try:
         transport.drain(timeout)
     except TimeoutError:
@@ -178,9 +188,9 @@ def conclude(tally: Tally, outbox: str | None, code_when_left: int, error: Switc
         complain(error)
     if tally.left:
         kept = f"they stay in {outbox} and go out next time" if outbox else "they are gone; --outbox FILE keeps them"
-        complain(f"{tally.left} of {tally.accepted} message(s) were not acknowledged: {kept}")
+        complain(f"{tally.left} of {tally.given} message(s) were not acknowledged: {kept}")
     if tally.failed:
-        complain(f"{tally.failed} of {tally.accepted} message(s) were not delivered; the first: {tally.first_error}")
+        complain(f"{tally.failed} of {tally.given} message(s) were not delivered; the first: {tally.first_error}")
     if tally.left or error is not None:
         return code_when_left
     return UNDELIVERED if tally.failed else OK

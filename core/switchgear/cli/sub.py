@@ -172,7 +172,8 @@ def _properties(properties: Properties | None) -> dict[str, object]:
     """The MQTT 5 properties that the message has."""
     if properties is None:
         return {}
-    given = {name: value for name, value in asdict(properties, recurse=False).items() if value not in (None, (), False)}
+    facts = asdict(properties, recurse=False)
+    given = {name: value for name, value in facts.items() if value is not None and value is not False and value != ()}
     if properties.correlation_data is not None:
         del given["correlation_data"]
         given["correlation_data_base64"] = base64.b64encode(properties.correlation_data).decode("ascii")
