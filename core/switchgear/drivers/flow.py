@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from switchgear.delivery import Delivery
-    from switchgear.drivers.link import StreamLink
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.drivers.paho import Codec
-    from switchgear.drivers.websocket import WebSocketLink
 
 GATHER: Final = 65536
 """Bytes that are gathered before they are written in the middle of a turn: asyncio's own high-water mark."""
@@ -53,7 +52,7 @@ class PahoConnection:
 
     def __init__(
         self,
-        link: StreamLink | WebSocketLink,
+        link: ByteLink,
         codec: Codec,
         session: Session,
         settings: DriverSettings,
@@ -154,7 +153,9 @@ class PahoConnection:
         return packet
 
     def _queue(self, packet: bytes) -> None:
-        """Send *packet* with everything else of this turn of the loop."""
+        """Send *packet* with everything else of this turn of the loop; nothing on a closed connection."""
+        if not self.is_open:
+            return
         self._out.append(packet)
         self._out_size += len(packet)
         if not self._flush_is_due:
@@ -219,12 +220,12 @@ class PahoConnection:
             return
         assert isinstance(token, tuple)
         qos, packet_id, session = token
+        answer = bytes((0x40 if qos == 1 else 0x50, 2, packet_id >> 8, packet_id & 0xFF))
+        send = self._queue
         if qos == 2 and packet_id in session.received:
             session.received[packet_id] = True  # when it comes again, PUBREC answers it
-        if not self.is_open:
-            return
-        kind = 0x40 if qos == 1 else 0x50
-        self._queue(bytes((kind, 2, packet_id >> 8, packet_id & 0xFF)))
+            send = session.repeated.pop(packet_id, send)  # it has come again already, on a later connection
+        send(answer)
 
     def ping(self) -> None:
         """PINGREQ, unless one is under way."""
@@ -263,7 +264,7 @@ class PahoConnection:
     # Receiving. --------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: handle the packets that they complete. Part of `switchgear.drivers.link.Sink`."""
+        """Bytes came: handle the packets that they complete. Part of `switchgear.drivers.link_base.Sink`."""
         if not self.is_open:
             return
         self._last_received = self._loop.time()
@@ -380,6 +381,8 @@ class PahoConnection:
                 if handled is not None:
                     if handled:
                         self._queue(bytes((0x50, 2, packet_id >> 8, packet_id & 0xFF)))
+                    else:
+                        session.repeated[packet_id] = self._queue
                     return
                 session.received[packet_id] = False
         message = Message(topic, body[position:], qos, bool(head & 1), bool(head & 8), properties)
@@ -428,11 +431,11 @@ class PahoConnection:
     # The end. ----------------------------------------------------------------------------------------------------
 
     def link_lost(self, error: BaseException | None) -> None:
-        """The link is over. Part of `switchgear.drivers.link.Sink`."""
+        """The link is over. Part of `switchgear.drivers.link_base.Sink`."""
         self._lose(Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error))
 
     def link_writable(self) -> None:
-        """The link takes more. Part of `switchgear.drivers.link.Sink`."""
+        """The link takes more. Part of `switchgear.drivers.link_base.Sink`."""
         if self.is_open and self.acknowledged.done():
             self._listener.on_writable()
 

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
+from switchgear.drivers.link_base import LinkBase
+from switchgear.drivers.tls_link import TlsLink
 from switchgear.tls import TLS
 from switchgear.workers import LOOKUPS
 
@@ -29,61 +31,34 @@ ADDRESS_DELAY: Final = 0.25
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
-class Sink(Protocol):
-    """Who takes what arrives on a link."""
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
-        ...
-
-    def link_lost(self, error: BaseException | None) -> None:
-        """The link is over; None: the peer closed it in order."""
-        ...
-
-    def link_writable(self) -> None:
-        """The write buffer takes more again."""
-        ...
-
-
-class StreamLink(asyncio.Protocol):
-    """A TCP or TLS connection that keeps what arrives until somebody takes it."""
+class StreamLink(LinkBase, asyncio.Protocol):
+    """A TCP connection, as asyncio sees it and as a `ByteLink`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_writable = True
         self._transport: asyncio.Transport | None = None
-        self._sink: Sink | None = None
-        self._early: list[bytes] = []
-        self._is_over = False
-        self._error: BaseException | None = None
         self._closed: asyncio.Future[None] | None = None
 
-    def attach(self, sink: Sink) -> None:
-        """From now on *sink* takes what arrives; what came before is handed over on the next turn of the loop."""
-        self._sink = sink
-        if self._early or self._is_over:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-
-    def _hand_over(self) -> None:
-        early, self._early = self._early, []
-        if self._sink is not None:
-            for data in early:
-                self._sink.data_received(data)
-        if self._is_over and self._sink is not None:
-            self._sink.link_lost(self._error)
-
     def write(self, data: bytes) -> None:
-        """Send *data*, or buffer it; nothing after the link is over."""
+        """Part of `ByteLink`."""
         if self._transport is not None and not self._is_over:
             self._transport.write(data)
 
     def abort(self) -> None:
-        """Drop the connection at once; the sink hears nothing more."""
+        """Part of `ByteLink`."""
         self._sink = None
         if self._transport is not None:
             self._transport.abort()
 
+    def abandon(self) -> None:
+        """Part of `ByteLink`."""
+        self._sink = None
+        if self._transport is not None:
+            self._transport.close()
+
     async def close(self) -> None:
-        """Flush and close; the sink hears nothing more."""
+        """Part of `ByteLink`."""
         self._sink = None
         if self._transport is None or self._is_over:
             return
@@ -100,19 +75,13 @@ class StreamLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
-        if self._sink is None or self._early:
-            self._early.append(data)
-        else:
-            self._sink.data_received(data)
+        self._deliver(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
-        self._is_over = True
-        self._error = exc
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
-        if self._sink is not None and not self._early:
-            self._sink.link_lost(exc)
+        self._end(exc)
 
     def pause_writing(self) -> None:
         """Part of `asyncio.Protocol`."""
@@ -121,11 +90,10 @@ class StreamLink(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Part of `asyncio.Protocol`."""
         self.is_writable = True
-        if self._sink is not None:
-            self._sink.link_writable()
+        self.link_writable()
 
 
-async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink:
+async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink | TlsLink:
     """A TCP or TLS connection to *endpoint*.
 
     Raises:
@@ -134,9 +102,15 @@ async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink:
     timeout = endpoint.connect_timeout or settings.connect_timeout
     context = await _context(settings.tls) if endpoint.is_tls else None
     sock = await _connect(endpoint, timeout)
-    if endpoint.is_tls:
-        return await _wrap(sock, endpoint, context, timeout)
-    _, link = await asyncio.get_running_loop().create_connection(StreamLink, sock=sock)
+    _, stream = await asyncio.get_running_loop().create_connection(StreamLink, sock=sock)
+    if context is None:
+        return stream
+    link = TlsLink(stream, context, endpoint.host)
+    try:
+        await link.secured(timeout, endpoint.authority)
+    except BaseException:
+        link.abort()
+        raise
     return link
 
 
@@ -160,25 +134,6 @@ async def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
         raise AttemptFailed(Failure(Cause.CONNECT_TIMEOUT, detail)) from error
     except (OSError, UnicodeError) as error:
         raise AttemptFailed(from_exception(error)) from error
-
-
-async def _wrap(sock: socket.socket, endpoint: Endpoint, context: ssl.SSLContext | None, timeout: float) -> StreamLink:
-    try:
-        async with asyncio.timeout(timeout):
-            _, link = await asyncio.get_running_loop().create_connection(
-                StreamLink, sock=sock, ssl=context, server_hostname=endpoint.host, ssl_handshake_timeout=timeout + 1
-            )
-            return link
-    except TimeoutError as error:
-        sock.close()
-        detail = f"no TLS session with {endpoint.authority} in {timeout:g} s"
-        raise AttemptFailed(Failure(Cause.TLS_TIMEOUT, detail)) from error
-    except OSError as error:  # ssl.SSLError is one
-        sock.close()
-        raise AttemptFailed(from_exception(error)) from error
-    except BaseException:
-        sock.close()
-        raise
 
 
 # One look-up for all who ask at the same time on the same loop.

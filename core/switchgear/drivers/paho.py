@@ -8,7 +8,7 @@ A paho ``Client`` lives as long as an MQTT session.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -25,7 +25,7 @@ from switchgear.drivers.base import (
     Listener,
 )
 from switchgear.drivers.flow import PahoConnection
-from switchgear.drivers.link import StreamLink, open_link
+from switchgear.drivers.link import open_link
 from switchgear.drivers.packets import properties_of
 from switchgear.drivers.session import Session
 from switchgear.drivers.websocket import WebSocketLink
@@ -34,6 +34,7 @@ from switchgear.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
 
 DRIVERS: Final = ("paho",)
@@ -117,7 +118,7 @@ class PahoDriver:
         self,
         settings: DriverSettings,
         *,
-        opener: Callable[[Endpoint, DriverSettings], Awaitable[StreamLink]] = open_link,
+        opener: Callable[[Endpoint, DriverSettings], Awaitable[ByteLink]] = open_link,
     ) -> None:
         self._settings = settings
         self._opener = opener
@@ -139,9 +140,8 @@ class PahoDriver:
 
     async def connect(self, link: Link, request: ConnectRequest, listener: Listener) -> PahoConnection:
         """Send CONNECT and wait for CONNACK. Raises `AttemptFailed`."""
-        assert isinstance(link, StreamLink | WebSocketLink)
         codec = self._codec_for(request)
-        connection = PahoConnection(link, codec, self._session, self._settings, listener)
+        connection = PahoConnection(cast("ByteLink", link), codec, self._session, self._settings, listener)
         try:
             codec.username_pw_set(request.username, request.password)  # type: ignore[arg-type]  # paho takes bytes too
             self._set_will(codec)

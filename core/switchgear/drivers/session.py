@@ -13,6 +13,8 @@ from attrs import define, field
 from switchgear.errors import InternalError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear.delivery import Delivery
 
 
@@ -24,6 +26,8 @@ class Session:
     """Ours, sent and not yet answered for."""
     received: dict[int, bool] = field(factory=dict)
     """QoS 2 ids of messages that arrived: False while it is being handled, True when PUBREC was sent."""
+    repeated: dict[int, Callable[[bytes], None]] = field(factory=dict)
+    """Of these, those that came again while they were being handled: how the present connection sends PUBREC."""
     requests: set[int] = field(factory=set)
     """Ids of SUBSCRIBE and UNSUBSCRIBE that wait for their answer."""
     _last: int = 0

@@ -14,24 +14,22 @@ from websockets.uri import parse_uri as parse_ws_uri
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
+from switchgear.drivers.link_base import LinkBase
 
 if TYPE_CHECKING:
-    from switchgear.drivers.link import Sink, StreamLink
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
 
 
-class WebSocketLink:
-    """Speaks WebSocket on a `StreamLink` and looks like one."""
+class WebSocketLink(LinkBase):
+    """Speaks WebSocket on a `ByteLink` and is one."""
 
-    def __init__(self, stream: StreamLink, endpoint: Endpoint, max_size: int | None) -> None:
+    def __init__(self, stream: ByteLink, endpoint: Endpoint, max_size: int | None) -> None:
+        super().__init__()
         uri = parse_ws_uri(f"{endpoint.scheme}://{endpoint.authority}{endpoint.path}")
         self._stream = stream
         self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol("mqtt")], max_size=max_size)
-        self._sink: Sink | None = None
-        self._early: list[bytes] = []
         self._upgraded: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
-        self._lost: BaseException | None = None
-        self._is_over = False
         stream.attach(self)
         self._protocol.send_request(self._protocol.connect())
         self._flush()
@@ -61,20 +59,6 @@ class WebSocketLink:
         finally:
             self._upgraded = None
 
-    def attach(self, sink: Sink) -> None:
-        """From now on *sink* takes what arrives."""
-        self._sink = sink
-        if self._early or self._is_over:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-
-    def _hand_over(self) -> None:
-        early, self._early = self._early, []
-        if self._sink is not None:
-            for data in early:
-                self._sink.data_received(data)
-        if self._is_over and self._sink is not None:
-            self._sink.link_lost(self._lost)
-
     def write(self, data: bytes) -> None:
         """Send *data* as one binary frame."""
         if not self._is_over:
@@ -85,6 +69,11 @@ class WebSocketLink:
         """Drop the connection at once; the sink hears nothing more."""
         self._sink = None
         self._stream.abort()
+
+    def abandon(self) -> None:
+        """Part of `ByteLink`."""
+        self._sink = None
+        self._stream.abandon()
 
     async def close(self) -> None:
         """Say goodbye, flush and close; the sink hears nothing more."""
@@ -121,22 +110,8 @@ class WebSocketLink:
             else:
                 self._upgraded.set_exception(self._protocol.handshake_exc)
 
-    def _deliver(self, data: bytes) -> None:
-        if self._sink is None or self._early:
-            self._early.append(data)
-        else:
-            self._sink.data_received(data)
-
     def link_lost(self, error: BaseException | None) -> None:
         """Part of `Sink`."""
-        self._is_over = True
-        self._lost = error
         if self._upgraded is not None and not self._upgraded.done():
             self._upgraded.set_exception(error or ConnectionResetError("closed during the WebSocket upgrade"))
-        elif self._sink is not None and not self._early:
-            self._sink.link_lost(error)
-
-    def link_writable(self) -> None:
-        """Part of `Sink`."""
-        if self._sink is not None:
-            self._sink.link_writable()
+        self._end(error)
