@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -55,6 +56,24 @@ def silence_stdout() -> None:
         os.close(nowhere)
 
 
+EXPECTED: Final = (SwitchgearError, OSError, KeyboardInterrupt)
+"""What may happen to a command without being a bug of it: ours, the system's, and the user's."""
+
+
+def end_with(error: BaseException) -> int:
+    """Tell people of *error*, one of `EXPECTED`, and return the exit code that it means."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SwitchgearError):
+        complain(error)
+        return exit_code(error)
+    silence_stdout()
+    if isinstance(error, BrokenPipeError):
+        return OK
+    complain(getattr(error, "strerror", None) or error)  # a wait that ran out, a full disk, no free port
+    return UNDELIVERED
+
+
 class Group(TyperGroup):
     """The group of all commands: an error of ours becomes one line and an exit code, whoever's command raised it."""
 
@@ -62,14 +81,8 @@ class Group(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except SwitchgearError as error:
-            complain(error)
-            raise typer.Exit(exit_code(error)) from None
-        except BrokenPipeError:
-            silence_stdout()
-            raise typer.Exit(OK) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+        except EXPECTED as error:
+            raise typer.Exit(end_with(error)) from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -88,6 +101,11 @@ def _root(
     """A resilient MQTT transport: it keeps the connection alive, and the messages safe, while the broker moves."""
 
 
+def paragraphs(text: str) -> str:
+    """*text* with its lines joined within each paragraph; Typer breaks them anew."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
 def build() -> typer.Typer:
     """A new application with every command, those of plugins included."""
     from switchgear.cli import demo, plugins_command, pub, sub
@@ -100,23 +118,25 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich" if sys.stdout.isatty() else None,
         context_settings={"help_option_names": ["--help", "-h"]},
-        epilog=EPILOG,
     )
-    app.callback(epilog=EPILOG)(_root)
-    app.command(epilog=demo.EPILOG)(demo.demo)
-    app.command(epilog=pub.EPILOG)(pub.pub)
-    app.command(epilog=sub.EPILOG)(sub.sub)
-    app.command(epilog=plugins_command.EPILOG)(plugins_command.plugins)
+    app.callback(epilog=paragraphs(EPILOG))(_root)
+    app.command(epilog=paragraphs(demo.EPILOG))(demo.demo)
+    app.command(epilog=paragraphs(pub.EPILOG))(pub.pub)
+    app.command(epilog=paragraphs(sub.EPILOG))(sub.sub)
+    app.command(epilog=paragraphs(plugins_command.EPILOG))(plugins_command.plugins)
     plugins_command.add_plugin_commands(app)
     return app
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line *argv* (None: this process's) and return its exit code."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # the process was started without it
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
     try:
         build()(args=None if argv is None else list(argv), prog_name="switchgear")
-    except KeyboardInterrupt:  # before a command had begun
-        return INTERRUPTED
+    except EXPECTED as error:  # before a command had begun
+        return end_with(error)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK if end.code is None else UNDELIVERED
     return OK

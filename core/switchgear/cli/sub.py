@@ -33,7 +33,7 @@ A message is acknowledged after it was written, so none is lost when the reader 
 keeps what arrives meanwhile.
 
 Exit codes: 0 all that was asked for arrived, the reader closed the pipe, the time was over (without --count), or
-Ctrl-C (without --count); 1 fewer than --count messages arrived in time; 2 wrong usage or configuration;
+Ctrl-C (without --count); 1 fewer than --count messages arrived in time, or they could not be written; 2 wrong usage or configuration;
 3 no connection and no hope of one; 130 interrupted before --count messages arrived.
 
 Example: switchgear sub mqtt://broker.example 'orders/#' --topics
@@ -53,6 +53,7 @@ class Printer:
     count: int | None
     line: Callable[[Message], bytes]
     written: int = 0
+    has_failed: bool = False
     finished: threading.Event = field(factory=threading.Event)
     _lock: threading.Lock = field(factory=threading.Lock)
 
@@ -65,6 +66,7 @@ class Printer:
                 write_line(self.line(message))
             except OSError as error:
                 if not isinstance(error, BrokenPipeError):
+                    self.has_failed = True
                     complain(f"cannot write to standard output: {error.strerror or error}")
                 silence_stdout()
                 self.finished.set()
@@ -109,6 +111,8 @@ def sub(
                 transport.subscribe(topic_filter, printer, qos=qos, ack="manual")
             is_in_time = wait(printer, transport, deadline)
             transport.close()
+        if printer.has_failed:
+            return UNDELIVERED
         if interrupts.count:
             return INTERRUPTED if printer.is_short else OK
     if not is_in_time and printer.is_short:

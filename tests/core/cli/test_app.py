@@ -145,6 +145,17 @@ def test_module_runs() -> None:
     assert done.stdout.decode() == f"switchgear {switchgear.__version__}\n"
 
 
+@pytest.mark.parametrize("command", ["plugins --json", "plugins", "--help", "pub"])
+def test_closed_and_full_outputs(command: str) -> None:
+    """Without standard streams, and on a full disk, there is no traceback."""
+    start = f"{sys.executable} -m switchgear {command}"
+    for shell in (f"{start} <&- >&- 2>&-", f"{start} >&-", f"{start} >/dev/full"):
+        done = subprocess.run(shell, shell=True, capture_output=True, check=False)  # noqa: S602 - a fixed text
+        assert done.returncode in {0, 1, 2}
+        assert b"Traceback" not in done.stderr
+        assert b"Exception ignored" not in done.stderr
+
+
 def test_no_colours_on_a_pipe() -> None:
     """Help, errors and tables hold no escape sequence and no box on a pipe."""
     for arguments in (["--help"], ["pub", "--help"], ["plugins"], ["nope"], ["pub", U]):

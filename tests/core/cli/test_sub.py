@@ -149,6 +149,23 @@ def test_head(with_broker: WithBroker) -> None:
     assert with_broker(scenario) == (b"one\n", b"")
 
 
+def test_full_disk(with_broker: WithBroker) -> None:
+    """When a message cannot be written, the exit code is 1 and the reason is told."""
+
+    async def scenario(broker: Broker) -> tuple[int | None, bytes]:
+        command = f"{sys.executable} -m switchgear sub {broker.uri} a > /dev/full"
+        process = await asyncio.create_subprocess_shell(command, stderr=subprocess.PIPE)
+        await subscribed(broker)
+        broker.publish("a", b"one", qos=1)
+        _, err = await asyncio.wait_for(process.communicate(), 20)
+        return process.returncode, err
+
+    code, err = with_broker(scenario)
+    assert code == 1
+    assert b"No space left" in err
+    assert b"Traceback" not in err
+
+
 @pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--count", "1"), 130)])
 def test_interrupt(with_broker: WithBroker, start: Start, arguments: tuple[str, ...], code: int) -> None:
     """Ctrl-C ends with 0, and with 130 when messages that were asked for are missing."""

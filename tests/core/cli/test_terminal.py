@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9|10)[0-9](?:;[0-9;]*)?m")
+
+
+def on_terminal(
+    *arguments: str, environment: dict[str, str] | None = None, given: bytes | None = None
+) -> tuple[int, str]:
+    """The exit code and the output of ``switchgear ARGUMENTS`` with a terminal for stdout and stderr."""
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110", "LINES": "40", **(environment or {})}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "switchgear", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        env=variables,
+    )
+    os.close(theirs)
+    assert process.stdin is not None
+    if given is not None:
+        process.stdin.write(given)
+    process.stdin.close()
+    seen = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says EIO when the other end is closed
+            break
+        if not part:
+            break
+        seen += part
+    os.close(ours)
+    return process.wait(30), seen.decode()
+
+
+def test_demo_moves() -> None:
+    """On a terminal the demo shows the brokers, both transports and the counts while it runs, and then the ledger."""
+    code, out = on_terminal("demo", "--switches", "1", "--seed", "1")
+    assert code == 0
+    assert out.count("broker a") > 5
+    for word in ("publisher", "subscriber", "connected", "delivered", "was killed", "takes over"):
+        assert word in out
+    assert "Every accepted message arrived." in out
+    assert out.rfind("broker a") < out.index("Every accepted")
+
+
+def test_pub_shows_progress() -> None:
+    """On a terminal pub shows how far it is, and errors above it."""
+    code, out = on_terminal("pub", "mqtt://127.0.0.1:1", "t", "--give-up-after", "1", given=b"a\nb\n")
+    assert code == 3
+    assert "2 accepted, 0 acknowledged, 2 waiting" in out
+    assert "connection refused" in out
+    assert "2 of 2 message(s) were not acknowledged" in out
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("pub", "--help"), ("plugins",), ("nope",)])
+def test_no_color(arguments: tuple[str, ...]) -> None:
+    """With NO_COLOR there is no colour on a terminal."""
+    _, out = on_terminal(*arguments, environment={"NO_COLOR": "1"})
+    assert out
+    assert not COLOUR.search(out)
+
+
+def test_colours() -> None:
+    """Without NO_COLOR help on a terminal has colours; the pattern of the other test finds them."""
+    assert COLOUR.search(on_terminal("--help")[1])
