@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from switchgear.testing.processes import (
     ActiveMQPair,
     BrokerMissing,
     Mosquitto,
+    Relay,
     TlsFiles,
     find_activemq,
     find_mosquitto,
@@ -59,6 +61,13 @@ def mosquitto(
     yield start
     for broker in started:
         broker.stop()
+
+
+@pytest.fixture
+def relay() -> Iterator[Callable[[int], Relay]]:
+    """A function that puts one more `Relay` before a port; it is up."""
+    with ExitStack() as stack:
+        yield lambda port: stack.enter_context(Relay(port))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from switchgear.testing.processes.child import BrokerMissing
 from switchgear.testing.processes.ledger import LoggedConnect, LoggedPublish
 from switchgear.testing.processes.mosquitto import Mosquitto, find_mosquitto
 from switchgear.testing.processes.ports import free_port, port_accepts, wait_port
+from switchgear.testing.processes.relay import Relay
 from switchgear.testing.processes.tls_files import TlsFiles, make_tls_files
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LoggedConnect",
     "LoggedPublish",
     "Mosquitto",
+    "Relay",
     "TlsFiles",
     "find_activemq",
     "find_mosquitto",
