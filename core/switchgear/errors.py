@@ -255,14 +255,15 @@ class InternalError(SwitchgearError):
 def redact(uri: str) -> str:
     """The text of a URI, or of a list of them, with every password, and every query value named like one, hidden.
 
-    It works on text that is no valid URI too, for that is when it is shown: between two ``//``, all from the colon
-    behind the first possible user name to the last ``@`` counts as password, whatever stands there.
+    It works on text that is no valid URI too, for that is when it is shown: from the ``//`` of one URI to that of the
+    next, all from the first colon to the last ``@`` counts as password, whatever stands there.
     """
-    pieces = uri.split("//")
+    starts = [m.end() for m in re.finditer(r"(?:^|[(,=])\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)*//", uri)]
+    pieces = [uri[a:b] for a, b in zip([0, *starts], [*starts, len(uri)], strict=True)]
     for i, piece in enumerate(pieces):
         before, at, after = piece.rpartition("@")
-        match = (re.match(r"[^/?#@:\s(),]*:", before) if i else None) or re.search(r"(?:^|[(,])[^/?#@:\s(),]*:", before)
+        match = re.match(r"[^:]*:", before) if i else re.search(r"(?:^|[(,])[^/?#@:\s(),]*:", before)
         if at and match:
             pieces[i] = f"{before[: match.end()]}***@{after}"
-    hidden = re.sub(r"(?i)(%2f%2f[^&\s%]*%3a)[^&\s,]*%40", r"\1***%40", "//".join(pieces))
+    hidden = re.sub(r"(?i)(%2f%2f[^&\s%]*%3a)[^&\s,]*%40", r"\1***%40", "".join(pieces))
     return re.sub(r"(?i)\b((?:password|passwd|secret|token|signature)=)[^&\s)]*", r"\1***", hidden)
