@@ -9,18 +9,25 @@ import logging
 import os
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
 from switchgear.errors import UnreadableFile
 from switchgear.secrets import Secret, as_secret
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 log = logging.getLogger("switchgear.tls")
 
 
 def _path(value: str | os.PathLike[str] | None) -> str | None:
     return None if value is None else os.fspath(value)
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)  # typed, where `tuple` itself is generic to mypy
 
 
 @frozen(kw_only=True)
@@ -40,7 +47,7 @@ class TLS:
     cert_file: str | None = field(default=None, converter=_path)
     key_file: str | None = field(default=None, converter=_path)
     key_password: Secret | None = field(default=None, converter=as_secret, repr=False)
-    alpn: tuple[str, ...] = field(default=(), converter=tuple)
+    alpn: tuple[str, ...] = field(default=(), converter=_names)
     verify: bool = True
 
     def check(self) -> None:
@@ -93,14 +100,22 @@ class TLS:
         _readable(path, "cert_file")
         if self.key_file is not None:
             _readable(self.key_file, "key_file")
-        secret = self.key_password
+        asked = False
+
+        def password() -> bytes:  # asked only when the key is encrypted; without it OpenSSL prompts on the terminal
+            nonlocal asked
+            asked = True
+            return self.key_password.reveal() if self.key_password is not None else b""
+
         try:
-            # The callable is asked only when the key is encrypted; without it OpenSSL would prompt on the terminal.
-            context.load_cert_chain(path, self.key_file, password=secret.reveal if secret else lambda: b"")
+            context.load_cert_chain(path, self.key_file, password=password)
         except ssl.SSLError as error:
             reason = error.reason or str(error)
             if "KEY_VALUES_MISMATCH" in reason:
                 raise UnreadableFile(self.key_file or path, "key_file", f"does not match {path!r}") from error
+            if asked:
+                why = "it is encrypted, and key_password is missing or wrong"
+                raise UnreadableFile(self.key_file or path, "key_file", why) from error
             raise UnreadableFile(path, "cert_file", f"no usable PEM certificate and key ({reason})") from error
 
 
