@@ -71,6 +71,8 @@ def file(path: str | os.PathLike[str]) -> Secret:
             return (Path(path).read_text(encoding="utf-8").splitlines() or [""])[0]
         except OSError as error:
             raise UnreadableFile(str(path), "secret file", error.strerror or str(error)) from error
+        except UnicodeDecodeError:  # its text quotes the secret
+            raise UnreadableFile(str(path), "secret file", "it is not UTF-8 text") from None
 
     return Secret(read)
 
