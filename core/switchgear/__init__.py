@@ -45,6 +45,7 @@ from switchgear.errors import (
     UnreadableFile,
     WouldDeadlock,
 )
+from switchgear.failback import Failback
 from switchgear.hookspecs import Context, Delay, GiveUp, Proceed, Recheck, Restart, Verdict, hookimpl
 from switchgear.message import DeliveryState, Message, Properties, Will, topic_matches
 from switchgear.profile import OutboxLimits, Profile
@@ -74,6 +75,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "Expired",
+    "Failback",
     "Failure",
     "Filter",
     "Forked",

@@ -40,9 +40,13 @@ class StopRequested:
 
 @frozen
 class ReconnectRequested:
-    """Somebody wants a new connection now: no back-off, no quarantine."""
+    """Somebody wants a new connection now: no back-off, no quarantine.
+
+    A planned one (``is_planned``) leaves quarantines and penalties as they are.
+    """
 
     why: str = ""
+    is_planned: bool = False
 
 
 @frozen

@@ -22,6 +22,7 @@ from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import ConfigurationError, SwitchgearError
 from switchgear.hookspecs import Context, Proceed
 from switchgear.machine import Machine
+from switchgear.moves import Moves
 from switchgear.plan import read_places
 from switchgear.workers import LOOKUPS
 
@@ -66,6 +67,10 @@ class Owner(Protocol):
         """The connection is gone, or about to be."""
         ...
 
+    async def quiesce(self, bound: float) -> None:
+        """Hold new sends, and wait *bound* seconds at most for what is in flight and for handlers."""
+        ...
+
     def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
         """Waiting is hopeless now."""
         ...
@@ -93,11 +98,13 @@ class ConnectionManager:
     narrator: Narrator
     owner: Owner
     make_driver: Callable[[], Driver]
+    make_probe: Callable[[str], Driver]
     rng: random.Random
     loop: asyncio.AbstractEventLoop
 
     driver: Driver = field(init=False)
     machine: Machine = field(init=False)
+    moves: Moves = field(init=False)
     connection: Connection | None = field(default=None, init=False)
     """The usable one."""
     _live: dict[int, _Live] = field(factory=dict, init=False)
@@ -111,6 +118,7 @@ class ConnectionManager:
         self.driver = self.make_driver()
         settings = self.plan.machine_settings(self.profile, dials_ahead=self.driver.features.dials_ahead)
         self.machine = Machine(settings, self.rng, self.plan.endpoints)
+        self.moves = Moves(self, self.plan.failback, self.plan.keeps_spare)
 
     # Events in, effects out. -------------------------------------------------------------------------------------
 
@@ -127,7 +135,8 @@ class ConnectionManager:
         finally:
             self._is_feeding = False
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task that ends with this manager at the latest."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -189,7 +198,7 @@ class ConnectionManager:
         if not self.plan.is_dynamic and not self.strategies.has("before_reconnect"):
             self.feed(ev.VerdictGiven(effect.ask, Proceed()))
             return
-        self._spawn(self._verdict(effect.ask))
+        self.spawn(self._verdict(effect.ask))
 
     async def _verdict(self, ask: int) -> None:
         if self.plan.is_dynamic:
@@ -209,9 +218,10 @@ class ConnectionManager:
 
     def _ask_selection(self, effect: do.AskSelection) -> None:
         if not self.strategies.has("select_endpoint"):
-            self.feed(ev.EndpointSelected(effect.ask, None))
+            spare = self.moves.spare
+            self.feed(ev.EndpointSelected(effect.ask, spare[0] if spare and spare[1].is_open else None))
             return
-        self._spawn(self._selection(effect))
+        self.spawn(self._selection(effect))
 
     async def _selection(self, effect: do.AskSelection) -> None:
         endpoint, plugin = await self.strategies.select_endpoint(self.context(candidates=effect.candidates))
@@ -244,7 +254,11 @@ class ConnectionManager:
 
     def _dial(self, effect: do.Dial) -> None:
         live = self._live[effect.generation] = _Live(effect.endpoint)
-        live.task = self._spawn(self._dialling(effect.generation, live))
+        live.link = self.moves.take_spare(effect.endpoint)
+        if live.link is not None:
+            self.feed(ev.DialSucceeded(effect.generation))
+            return
+        live.task = self.spawn(self._dialling(effect.generation, live))
 
     async def _dialling(self, generation: int, live: _Live) -> None:
         # A third party's driver may forget its own deadlines.
@@ -259,14 +273,14 @@ class ConnectionManager:
 
     def _send_connect(self, effect: do.SendConnect) -> None:
         live = self._live[effect.generation]
-        live.task = self._spawn(self._connecting(effect, live))
+        live.task = self.spawn(self._connecting(effect, live))
 
     async def _connecting(self, effect: do.SendConnect, live: _Live) -> None:
         generation, endpoint = effect.generation, effect.endpoint
         timeout = endpoint.connect_timeout or self.profile.connect_timeout
         try:
-            await self._budget(endpoint)
-            username, password = await self._credentials(endpoint)
+            await self.budget(endpoint)
+            username, password = await self.credentials(endpoint)
             if self._closing:  # the older connection is closed before the next CONNECT is sent
                 await asyncio.wait(self._closing, timeout=POLITE)
             kind = self.machine.settings.sessions.get(endpoint.group)
@@ -286,7 +300,7 @@ class ConnectionManager:
         else:
             self.feed(ev.ConnectSucceeded(generation, live.connection.session_present))
 
-    async def _budget(self, endpoint: Endpoint) -> None:
+    async def budget(self, endpoint: Endpoint) -> None:
         """Wait until the budget that this process has for that broker allows one more CONNECT."""
         policy = self.plan.backoff
         if isinstance(policy, Fleet):
@@ -294,7 +308,8 @@ class ConnectionManager:
             if at > self.loop.time():
                 await asyncio.sleep(at - self.loop.time())
 
-    async def _credentials(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
+    async def credentials(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
+        """User name and password for *endpoint*; asked anew each time. Raises `AttemptFailed`."""
         username = self.profile.username if endpoint.username is None else endpoint.username
         secret = self.profile.password if endpoint.password is None else endpoint.password
         if secret is None:
@@ -323,11 +338,13 @@ class ConnectionManager:
         live = self._live.pop(generation, None)
         if live is not None and live.link is not None:
             live.link.abort()
+        if live is not None and self.profile.follow_redirects:
+            self.moves.redirected(live.endpoint, failure)
         self.feed(ev.AttemptFailed(generation, failure))
 
     def _restore(self, effect: do.RestoreSession) -> None:
         live = self._live[effect.generation]
-        live.task = self._spawn(self._restoring(effect, live))
+        live.task = self.spawn(self._restoring(effect, live))
 
     async def _restoring(self, effect: do.RestoreSession, live: _Live) -> None:
         connection = live.connection
@@ -352,6 +369,7 @@ class ConnectionManager:
         self.connection = self._live[effect.generation].connection
         assert self.connection is not None
         self.owner.open_gate(self.connection)
+        self.moves.connected(self._live[effect.generation].endpoint)
 
     def lost(self, generation: int, failure: Failure) -> None:
         """The connection *generation* is over."""
@@ -361,11 +379,14 @@ class ConnectionManager:
         if live.task is not None and live.task is not asyncio.current_task(self.loop):
             live.task.cancel()
         self._shut(live)
+        if self.profile.follow_redirects:
+            self.moves.redirected(live.endpoint, failure)
         self.feed(ev.ConnectionLost(generation, failure))
 
     def _shut(self, live: _Live) -> None:
         if live.connection is not None and live.connection is self.connection:
             self.connection = None
+            self.moves.lost()
             self.owner.shut_gate()
 
     def _close(self, effect: do.Close) -> None:
@@ -379,7 +400,7 @@ class ConnectionManager:
             if live.link is not None:
                 live.link.abort()
         elif effect.politely:
-            task = self._spawn(self._disconnect(live.connection))
+            task = self.spawn(self._disconnect(live.connection))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         else:
@@ -397,6 +418,7 @@ class ConnectionManager:
     async def close(self) -> None:
         """Stop, say goodbye, leave nothing behind."""
         self.feed(ev.StopRequested())
+        self.moves.close()
         if self._closing:
             await asyncio.wait(self._closing, timeout=2 * POLITE)
         for task in list(self._tasks):

@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 from switchgear.backoff import Backoff, GiveUpAfter
 from switchgear.endpoint import SCHEMES, Endpoint, Group, SessionKind, name_groups, parse_uri, scheme_of
 from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.failback import Failback
 from switchgear.machine import MachineSettings
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Plan:
         startup_give_up_after: Limits while nothing ever worked.
         strategies: Names and objects of the plugins whose hooks run, in order.
         checks: What the groups' brokers say of topics.
+        failback: How to return to preferred endpoints; None: not at all.
+        keeps_spare: Whether a warm connection to the next endpoint is kept.
         is_dynamic: Whether to ask the plugins for the list again before each sweep.
     """
 
@@ -43,6 +46,8 @@ class Plan:
     startup_give_up_after: GiveUpAfter | None
     strategies: tuple[object, ...]
     checks: tuple[Callable[[str], None], ...]
+    failback: Failback | None
+    keeps_spare: bool
     is_dynamic: bool
 
     @property
@@ -87,6 +92,8 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
         startup_give_up_after=startup[0] if startup else profile.startup_give_up_after,
         strategies=(*profile.plugins, *(owner for owner in owners if owner in installed - named)),
         checks=tuple(group.check_topic for group in groups if group.check_topic is not None),
+        failback=_failback_of(profile, groups),
+        keeps_spare=profile.spare or any(group.spare for group in groups),
         is_dynamic=any(group.dynamic for group in groups),
     )
 
@@ -120,6 +127,17 @@ def read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...]
     if profile.client_id is None and any(g.session is not SessionKind.CLEAN for g in groups) and profile.session:
         raise InvalidOption("session", f"{profile.session.value!r} needs a client_id: the broker keeps sessions by it")
     return name_groups(groups), owners
+
+
+def _failback_of(profile: Profile, groups: tuple[Group, ...]) -> Failback | None:
+    """The profile's own, a group's own, or the defaults where some endpoints are preferred to others."""
+    if profile.failback is not None:
+        return profile.failback or None
+    own = [group.failback for group in groups if group.failback is not None]
+    if own:
+        return own[0]
+    priorities = {endpoint.priority for group in groups for endpoint in group.endpoints}
+    return Failback() if len(priorities) > 1 else None
 
 
 def _session_of(profile: Profile) -> SessionKind:

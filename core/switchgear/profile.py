@@ -15,6 +15,7 @@ from switchgear import checks
 from switchgear.backoff import Backoff, GiveUpAfter, exponential
 from switchgear.endpoint import Endpoint, Group, SessionKind
 from switchgear.errors import InvalidOption, redact
+from switchgear.failback import Failback
 from switchgear.message import Message, Will
 from switchgear.secrets import Secret, as_secret
 from switchgear.tls import TLS
@@ -112,6 +113,11 @@ def _check_backoff(_: object, attribute: Attribute[Any], value: object) -> None:
         raise InvalidOption(attribute.name, why)
 
 
+def _check_failback(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and value is not False and not isinstance(value, Failback):
+        raise InvalidOption(attribute.name, f"{checks.show(value)} is none of a Failback, False, None")
+
+
 def _names(value: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else value  # type: ignore[return-value]  # wrong: the validator says so
 
@@ -196,6 +202,10 @@ class Profile:
         disable_plugins: Names that must not run here.
         plugin_options: Options by plugin name.
         hook_timeout: Seconds that a hook may take.
+        failback: How to return to endpoints of a better priority; None: with `Failback`'s defaults where priorities
+            differ, else not at all; False: never.
+        spare: Whether a warm connection (dialled, no MQTT) to the next endpoint is kept.
+        follow_redirects: Whether MQTT 5 server references (reasons 0x9C and 0x9D) are obeyed.
         stable_after: Seconds until a connection counts as stable.
         dial_ahead_after: Seconds before the next endpoint is dialled beside a slow one.
         max_in_flight: QoS 1 and 2 messages sent and not yet acknowledged.
@@ -246,6 +256,9 @@ class Profile:
         hash=False,
     )
     hook_timeout: float = field(kw_only=True, default=5.0, validator=checks.seconds(most=3600))
+    failback: Failback | Literal[False] | None = field(kw_only=True, default=None, validator=_check_failback)
+    spare: bool = field(kw_only=True, default=False, validator=checks.flag)
+    follow_redirects: bool = field(kw_only=True, default=False, validator=checks.flag)
     stable_after: float = field(kw_only=True, default=10.0, validator=checks.seconds(zero=True))
     dial_ahead_after: float = field(kw_only=True, default=0.3, validator=checks.seconds(zero=True))
     max_in_flight: int = field(kw_only=True, default=256, validator=checks.whole(1, 65535))

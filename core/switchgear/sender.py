@@ -74,6 +74,7 @@ class Sender:
 
     def open(self, connection: Connection) -> None:
         """*connection* is usable: send."""
+        self.is_held = False
         self._connection = connection
         self._window = min(self.max_in_flight, connection.limits.receive_maximum)
         self._backlog = len(self.outbox)
@@ -84,6 +85,7 @@ class Sender:
     def shut(self) -> None:
         """The connection is gone."""
         self._connection = None
+        self.is_held = False
         self._lost = self.outbox.requeue()
         if self._rate_timer is not None:
             self._rate_timer.cancel()

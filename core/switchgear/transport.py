@@ -190,20 +190,21 @@ class AsyncTransport:
             self._narrator,
             self,
             self._next_driver,
+            self._new_driver,
             self._rng,
             loop,
         )
         self._manager.feed(ev.StartRequested())
         return self
 
-    def _new_driver(self) -> Driver:
+    def _new_driver(self, probe_client_id: str | None = None) -> Driver:
         settings = DriverSettings(
-            client_id=self.client_id,
+            client_id=probe_client_id or self.client_id,
             protocol=self._plan.protocol,
             keepalive=self.profile.keepalive,
             connect_timeout=self.profile.connect_timeout,
             tls=self.profile.tls,
-            will=self.profile.will,
+            will=None if probe_client_id else self.profile.will,
             session_expiry=self.profile.session_expiry,
             receive_maximum=self.profile.receive_maximum,
             maximum_packet_size=self.profile.max_packet_size,
@@ -441,7 +442,7 @@ class AsyncTransport:
         self._retry_timer = None
         connection = self._manager.connection
         if connection is not None and not self._is_closed:
-            self._manager._spawn(self._reconcile(connection, retries=True))
+            self._manager.spawn(self._reconcile(connection, retries=True))
 
     async def _reconcile(self, connection: Connection, *, retries: bool) -> None:
         """Subscribe to what is wanted and not held, unsubscribe from what is held and not wanted."""
@@ -642,6 +643,15 @@ class AsyncTransport:
     def shut_gate(self) -> None:
         """Part of `switchgear.manager.Owner`."""
         self._sender.shut()
+
+    async def quiesce(self, bound: float) -> None:
+        """Part of `switchgear.manager.Owner`."""
+        self._sender.is_held = True
+        acks = self._ears.acks
+        assert self._loop is not None
+        deadline = self._loop.time() + bound
+        while (self._outbox.sent or len(acks)) and self._loop.time() < deadline:  # noqa: ASYNC110 - see below
+            await asyncio.sleep(min(0.01, bound))  # handlers end on threads that tell nobody else
 
     def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
         """Part of `switchgear.manager.Owner`."""

@@ -157,6 +157,11 @@ class Listener(Protocol):
 class Link(Protocol):
     """A dialled connection (TCP, TLS, WebSocket) on which no MQTT was spoken yet."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer has not closed it, as far as is known."""
+        ...
+
     def abort(self) -> None:
         """Drop it at once."""
         ...

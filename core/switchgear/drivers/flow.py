@@ -43,6 +43,8 @@ PING_ANSWER: Final = 5.0
 LARGEST: Final = 268_435_455
 """Bytes of a packet after its fixed header (MQTT 5, 2.1.4)."""
 
+_NO_ANSWER: Final = "before it answered CONNECT; check that this port speaks MQTT, and whether it wants TLS or WebSockets"
+
 _CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 2, 3, 4, 5, 6, 7
 _SUBACK, _UNSUBACK, _PINGRESP, _DISCONNECT = 9, 11, 13, 14
 
@@ -396,7 +398,9 @@ class PahoConnection:
             if kind != _CONNACK:
                 self._listener.on_healthy()
             self._codec.pipe.feed(packet)
-            if self._codec.loop_read() not in {0, 7}:
+            is_fine = self._codec.loop_read() in {0, 7}
+            # For a CONNACK that refuses, paho returns an error after it has called back.
+            if not is_fine and not (kind == _CONNACK and self.acknowledged.done()):
                 raise ValueError(f"packet type {kind}")
         elif kind == _DISCONNECT and self._is_v5:
             self._lose(read_disconnect(body))
@@ -443,6 +447,8 @@ class PahoConnection:
         if not self.is_open:
             return
         if not self.acknowledged.done():
+            if failure.cause in {Cause.CONNECTION_LOST, Cause.CLOSED_BY_BROKER} and failure.code is None:
+                failure = Failure(failure.cause, _NO_ANSWER)
             self.acknowledged.set_exception(AttemptFailed(failure))
             return
         self._close()

@@ -26,6 +26,11 @@ class ByteLink(Protocol):
     """A connection for bytes: TCP, TLS on it, WebSocket on either."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether the peer has not closed it, as far as is known."""
+        ...
+
+    @property
     def is_writable(self) -> bool:
         """Whether the write buffer takes more."""
         ...
@@ -59,6 +64,11 @@ class LinkBase:
         self._early: list[bytes] = []
         self._is_over = False
         self._error: BaseException | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer has not closed it, as far as is known."""
+        return not self._is_over
 
     def attach(self, sink: Sink) -> None:
         """Part of `ByteLink`."""

@@ -54,7 +54,10 @@ class TlsLink(LinkBase):
             detail = f"no TLS session with {where} in {timeout:g} s"
             raise AttemptFailed(Failure(Cause.TLS_TIMEOUT, detail)) from error
         except OSError as error:  # ssl.SSLError is one
-            raise AttemptFailed(from_exception(error)) from error
+            failure = from_exception(error)
+            if failure.cause is Cause.CONNECTION_LOST:  # what a port without TLS does with our greeting
+                failure = Failure(Cause.TLS_FAILED, "the connection was closed during the handshake")
+            raise AttemptFailed(failure) from error
         finally:
             self._shaken = None
 

@@ -55,7 +55,11 @@ class WebSocketLink(LinkBase):
         except InvalidHandshake as error:
             raise AttemptFailed(Failure(Cause.WEBSOCKET_REFUSED, str(error))) from error
         except OSError as error:
-            raise AttemptFailed(from_exception(error)) from error
+            failure = from_exception(error)
+            if failure.cause is Cause.CONNECTION_LOST:
+                why = "the connection was closed during the upgrade; check that this port speaks WebSocket"
+                failure = Failure(Cause.WEBSOCKET_REFUSED, why)
+            raise AttemptFailed(failure) from error
         finally:
             self._upgraded = None
 
