@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 
 from switchgear import events as ev
 from switchgear.cause import Cause, Failure
-from switchgear.drivers.base import AttemptFailed, ConnectRequest
+from switchgear.drivers.base import AttemptFailed, ConnectRequest, DeafListener
 from switchgear.failback import Scout, preferred
 from switchgear.health import ordered
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from switchgear.endpoint import Endpoint
     from switchgear.failback import Failback
     from switchgear.manager import ConnectionManager
-    from switchgear.message import Message
 
 log = logging.getLogger("switchgear.moves")
 
@@ -32,22 +31,6 @@ WARM_AGAIN: Final = 5.0
 
 REDIRECTS: Final = 8
 """Redirections followed without a usable connection between them: brokers may send us round in a circle."""
-
-
-class _Deaf:
-    """Hears a probe's connection and does nothing: all that counts is CONNACK."""
-
-    def on_acknowledged(self, delivery: object, code: int) -> None: ...
-
-    def on_message(self, message: Message, token: object) -> None: ...
-
-    def on_batch_end(self) -> None: ...
-
-    def on_writable(self) -> None: ...
-
-    def on_healthy(self) -> None: ...
-
-    def on_lost(self, failure: Failure) -> None: ...
 
 
 @define(eq=False)
@@ -145,7 +128,7 @@ class Moves:
             )
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
-                connection = await driver.connect(link, request, _Deaf())
+                connection = await driver.connect(link, request, DeafListener())
                 link = None
                 await connection.disconnect()
         except AttemptFailed as error:

@@ -154,6 +154,28 @@ class Listener(Protocol):
         ...
 
 
+class DeafListener:
+    """Hears a connection and does nothing: for those that only have to reach CONNACK."""
+
+    def on_acknowledged(self, delivery: Delivery, code: int) -> None:
+        """Part of `Listener`."""
+
+    def on_message(self, message: Message, token: object) -> None:
+        """Part of `Listener`."""
+
+    def on_batch_end(self) -> None:
+        """Part of `Listener`."""
+
+    def on_writable(self) -> None:
+        """Part of `Listener`."""
+
+    def on_healthy(self) -> None:
+        """Part of `Listener`."""
+
+    def on_lost(self, failure: Failure) -> None:
+        """Part of `Listener`."""
+
+
 class Link(Protocol):
     """A dialled connection (TCP, TLS, WebSocket) on which no MQTT was spoken yet."""
 

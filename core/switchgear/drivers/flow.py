@@ -43,7 +43,9 @@ PING_ANSWER: Final = 5.0
 LARGEST: Final = 268_435_455
 """Bytes of a packet after its fixed header (MQTT 5, 2.1.4)."""
 
-_NO_ANSWER: Final = "before it answered CONNECT; check that this port speaks MQTT, and whether it wants TLS or WebSockets"
+_NO_ANSWER: Final = (
+    "before it answered CONNECT; check that this port speaks MQTT, and whether it wants TLS or WebSockets"
+)
 
 _CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 2, 3, 4, 5, 6, 7
 _SUBACK, _UNSUBACK, _PINGRESP, _DISCONNECT = 9, 11, 13, 14
@@ -101,6 +103,10 @@ class PahoConnection:
         codec.on_disconnect = None
         self._link.attach(self)
         self._queue(connect_packet)
+
+    def listen(self, listener: Listener) -> None:
+        """Report to *listener* from now on."""
+        self._listener = listener
 
     def begin_session(self) -> Session:
         """The broker has no session of ours: ids of an older one mean nothing any more."""

@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import paho.mqtt.client as mqtt
+from attrs import evolve
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 
@@ -140,6 +141,21 @@ class PahoDriver:
 
     async def connect(self, link: Link, request: ConnectRequest, listener: Listener) -> PahoConnection:
         """Send CONNECT and wait for CONNACK. Raises `AttemptFailed`."""
+        if not request.clean_start or not request.keeps_session or self._settings.protocol == "5":
+            return await self._connect(link, request, listener)
+        # MQTT 3.1.1 cannot ask for a session that is both new and lasting (3.1.2.4). Ask for a lasting one; when the
+        # broker had an old one, have it wiped by a connection that keeps none, and ask again.
+        connection = await self._connect(link, request, DeafListener())
+        if connection.session_present:
+            await connection.disconnect()
+            wipe = evolve(request, keeps_session=False)
+            await (await self._connect(await self.dial(request.endpoint), wipe, DeafListener())).disconnect()
+            connection = await self._connect(await self.dial(request.endpoint), request, DeafListener())
+        connection.listen(listener)
+        return connection
+
+    async def _connect(self, link: Link, request: ConnectRequest, listener: Listener) -> PahoConnection:
+        """One CONNECT and its CONNACK."""
         codec = self._codec_for(request)
         connection = PahoConnection(cast("ByteLink", link), codec, self._session, self._settings, listener)
         try:
