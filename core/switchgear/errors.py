@@ -258,7 +258,7 @@ def redact(uri: str) -> str:
     It works on text that is no valid URI too, for that is when it is shown: from the ``//`` of one URI to that of the
     next, all from the first colon to the last ``@`` counts as password, whatever stands there.
     """
-    starts = [m.end() for m in re.finditer(r"(?:^|[(,=])\s*(?:[A-Za-z][A-Za-z0-9+.-]*:)*//", uri)]
+    starts = [m.end() for m in re.finditer(r"(?:^|[^\w.+:@/-])(?:[A-Za-z][A-Za-z0-9+.-]*:)*//", uri)]
     pieces = [uri[a:b] for a, b in zip([0, *starts], [*starts, len(uri)], strict=True)]
     for i, piece in enumerate(pieces):
         before, at, after = piece.rpartition("@")
