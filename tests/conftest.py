@@ -1,0 +1,73 @@
+"""For all tests: `async def` tests run on a real loop, bounded; after each test no thread of ours is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from switchgear.hook_runner import shared_runner
+from switchgear.workers import HANDLERS, LOOKUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GRACE = 6.0
+"""Seconds that idle threads of our pools get to end; they are told to be idle for a twentieth of a second only."""
+
+LONGEST = 20.0
+"""Seconds that an `async def` test may take."""
+
+
+def pytest_collection_finish() -> None:
+    """Nothing that is there now can leak from a test: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_idleness() -> None:
+    """The threads of our pools end soon after their work."""
+    LOOKUPS.idle = HANDLERS.idle = 0.05
+    shared_runner()._idle = 0.05
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """After the test no thread of ours is alive."""
+    before = set(_ours())
+    yield
+    end = time.monotonic() + GRACE
+    while left := set(_ours()) - before:
+        if time.monotonic() > end:
+            pytest.fail(f"threads are left: {sorted(thread.name for thread in left)}")
+        time.sleep(0.005)
+
+
+def _ours() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("switchgear-")]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine test on a real loop; what the loop's exception handler hears, and unclosed sockets, fail it."""
+    function = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(getattr(function, "hypothesis", None) or function):
+        return None
+    wanted = inspect.signature(function).parameters
+    heard: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: heard.append(context))
+        async with asyncio.timeout(LONGEST):
+            await function(**{name: pyfuncitem.funcargs[name] for name in wanted})
+
+    with asyncio.Runner() as runner:
+        runner.run(main())
+        gc.collect()
+    assert heard == [], "the loop's exception handler was called"
+    return True
