@@ -19,6 +19,7 @@ from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import (
     AttemptFailed,
     ConnectRequest,
+    DeafListener,
     Driver,
     DriverFeatures,
     DriverSettings,
@@ -156,8 +157,8 @@ class PahoDriver:
 
     async def _connect(self, link: Link, request: ConnectRequest, listener: Listener) -> PahoConnection:
         """One CONNECT and its CONNACK."""
-        codec = self._codec_for(request)
-        connection = PahoConnection(cast("ByteLink", link), codec, self._session, self._settings, listener)
+        session, codec = self._session_for(request)
+        connection = PahoConnection(cast("ByteLink", link), codec, session, self._settings, listener)
         try:
             codec.username_pw_set(request.username, request.password)  # type: ignore[arg-type]  # paho takes bytes too
             self._set_will(codec)
@@ -174,21 +175,22 @@ class PahoDriver:
                 raise
             raise AttemptFailed(from_exception(error)) from error
         if not connection.session_present:
-            self._session = connection.begin_session()
-            codec.packet_ids = self._session
+            session = connection.begin_session()
+            codec.packet_ids = session
+        self._session, self._codec = session, codec  # only now: a refused clean start leaves the old session as it was
         return connection
 
     def close(self) -> None:
         """Nothing is held but memory."""
         self._codec = None
 
-    def _codec_for(self, request: ConnectRequest) -> Codec:
-        """The session's client; a new one for a clean start, for then the old session ends."""
-        if request.clean_start or not request.keeps_session or self._codec is None:
-            if request.clean_start or not request.keeps_session:
-                self._session = Session()
-            self._codec = Codec(self._settings, self._session, clean=not request.keeps_session)
-        return self._codec
+    def _session_for(self, request: ConnectRequest) -> tuple[Session, Codec]:
+        """The session and its client; new ones for a clean start."""
+        is_new = request.clean_start or not request.keeps_session
+        if not is_new and self._codec is not None:
+            return self._session, self._codec
+        session = Session()
+        return session, Codec(self._settings, session, clean=not request.keeps_session)
 
     def _set_will(self, codec: Codec) -> None:
         will = self._settings.will
