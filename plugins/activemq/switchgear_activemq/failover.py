@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 from switchgear.backoff import FAR, GiveUpAfter, Listed
 from switchgear.endpoint import Group, SessionKind
 from switchgear.errors import InvalidOption, InvalidURI, redact
+from switchgear.failback import Failback
 
 from switchgear_activemq.component import place, spot
 from switchgear_activemq.options import OPTIONS, Value
@@ -42,16 +43,10 @@ IGNORED: Final = {
     "updateURIsSupported": _PUSH,
     "rebalanceUpdateURIs": _PUSH,
     "reconnectSupported": "brokers ask clients to move over OpenWire only; MQTT 3.1.1 has no such message",
-    "backupPoolSize": "it counts the connections of backup=true, which is not supported yet",
+    "backupPoolSize": "one warm connection is kept with backup=true",
     "nestedExtraQueryOptions": "ActiveMQ overwrites it; write nested.NAME=VALUE",
 }
 """Options that change nothing here, with the reason. They belong to JMS, to OpenWire or to another option."""
-
-REFUSED: Final = {
-    "backup": "not supported yet: one connection is held at a time; leave it out",
-    "updateURIsURL": "not supported yet: the list cannot be read from a file or a web page; write it in the URI",
-}
-"""Options that would change what happens and cannot be honoured, with the reason."""
 
 
 @frozen
@@ -94,9 +89,6 @@ def plan(reading: Reading, *, checks_topics: bool = True) -> Plan:
     if reading.scheme.lower() != "failover":
         raise InvalidURI(redact(reading.uri), "it does not start with failover:")
     options = reading.options
-    for name, why in REFUSED.items():
-        if options[name]:
-            raise InvalidOption(name, why)
     notes = list(reading.warnings)
     found, passed_over = leaves(reading)
     notes.extend(passed_over)
@@ -113,6 +105,9 @@ def plan(reading: Reading, *, checks_topics: bool = True) -> Plan:
         give_up_after=limit,
         startup_give_up_after=startup,
         protocol="3.1.1",
+        failback=Failback() if options["priorityBackup"] else None,
+        spare=bool(options["backup"]),
+        dynamic=bool(options["updateURIsURL"]),
         check_topic=check_topic if checks_topics else None,
     )
     decisions = tuple(_decision(reading, name, group) for name in OPTIONS)
@@ -146,12 +141,6 @@ def _preferred(reading: Reading, places: list[Place], notes: list[Note]) -> set[
     named = reading.options["priorityURIs"]
     if not reading.options["priorityBackup"]:
         return None
-    notes.append(
-        Note(
-            "priorityBackup",
-            "preferred endpoints are tried first; moving back to one while connected is not supported yet",
-        )
-    )
     if not isinstance(named, tuple) or not named:
         return {spot(places[0].endpoint)}
     spots = {spot(place(Leaf(uri.partition("?")[0], {})).endpoint): uri for uri in named}
@@ -240,8 +229,10 @@ def _decision(reading: Reading, name: str, group: Group) -> Decision:
     honoured = True
     if name in IGNORED:
         honoured, what = False, IGNORED[name]
-    elif name in REFUSED:
-        honoured, what = False, f"off; {REFUSED[name].partition(':')[0]}"
+    elif name == "backup":
+        what = "a warm connection to the next endpoint is kept" if value else "no warm connection is kept"
+    elif name == "updateURIsURL":
+        what = "the list there replaces this one; read before each sweep" if value else "the list is as written"
     elif name == "randomize":
         what = "endpoints are shuffled for each sweep" if value else "endpoints are tried in the listed order"
     elif name in DELAYS:
@@ -251,7 +242,7 @@ def _decision(reading: Reading, name: str, group: Group) -> Decision:
     elif name == "startupMaxReconnectAttempts":
         what = _about_limit(group.startup_give_up_after, "before the first connection")
     elif name == "priorityBackup":
-        what = "preferred endpoints are tried first" if value else "no endpoint is preferred"
+        what = "preferred endpoints are tried first, and gone back to" if value else "no endpoint is preferred"
     elif reading.options["priorityBackup"]:
         what = "these are preferred" if value else "the first of the list is preferred"
     else:

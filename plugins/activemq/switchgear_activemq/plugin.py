@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from attrs import evolve
 from switchgear.endpoint import scheme_of
-from switchgear.errors import InvalidOption
+from switchgear.errors import ConfigurationError, InvalidOption
 from switchgear.hookspecs import hookimpl
 
 from switchgear_activemq.failover import plan
+from switchgear_activemq.update import read_list
 from switchgear_activemq.uri import read
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     import typer
     from switchgear.endpoint import Group
+
+    from switchgear_activemq.uri import Note, Reading
 
 OPTIONS: Final = ("topics",)
 TOPICS: Final = ("any", "safe")
@@ -45,13 +49,44 @@ def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] 
     topics = options.get("topics", "safe")
     if topics not in TOPICS:
         raise InvalidOption("topics", f"{topics!r} is none of its values", valid=TOPICS)
-    made = plan(read(where), checks_topics=topics == "safe")
-    for note in made.notes:
+    made = plan(_updated(read(where)), checks_topics=topics == "safe")
+    _warn(where, made.notes)
+    return [made.group]
+
+
+def _updated(reading: Reading) -> Reading:
+    """*reading* with the list that its ``updateURIsURL`` names, as ActiveMQ does before each sweep.
+
+    A list that cannot be read, or is empty, leaves the written one in force: a broken web server must not take the
+    brokers with it.
+    """
+    where = reading.options["updateURIsURL"]
+    if not isinstance(where, str) or not where:
+        return reading
+    try:
+        listed = read_list(where)
+        if listed:
+            updated = evolve(reading, components=tuple(listed))
+            plan(updated)  # refused as a whole when one of them is wrong
+            return updated
+    except ConfigurationError as error:
+        logger.warning("switchgear.activemq.list_not_used", extra={"why": str(error)})
+    return reading
+
+
+_warned: Final[set[tuple[str, Note]]] = set()
+
+
+def _warn(where: str, notes: tuple[Note, ...]) -> None:
+    """Log each of *notes* once for each URI: a list that changes is read again and again."""
+    for note in notes:
+        if (where, note) in _warned or len(_warned) > 10_000:
+            continue
+        _warned.add((where, note))
         if note.is_option:
             logger.warning("switchgear.activemq.option_ignored", extra={"option": note.part, "why": note.why})
         else:
             logger.warning("switchgear.activemq.uri_adjusted", extra={"part": note.part, "why": note.why})
-    return [made.group]
 
 
 @hookimpl

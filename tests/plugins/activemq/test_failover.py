@@ -12,7 +12,7 @@ from switchgear.secrets import Secret
 from switchgear_activemq import Plan, check_topic, plan, read
 from switchgear_activemq.component import IGNORED as IGNORED_OF_COMPONENTS
 from switchgear_activemq.component import SCHEMES
-from switchgear_activemq.failover import DELAYS, IGNORED, REFUSED
+from switchgear_activemq.failover import DELAYS, IGNORED
 from switchgear_activemq.options import OPTIONS
 
 
@@ -307,31 +307,31 @@ def test_ignored_options(name: str) -> None:
     assert (note.part, note.why) == (name, IGNORED[name])
 
 
-@pytest.mark.parametrize(("name", "value"), [("backup", "true"), ("updateURIsURL", "file:///etc/uris")])
-def test_refused_options(name: str, value: str) -> None:
-    """An option that would change what happens and is not supported yet is refused, not ignored."""
-    with pytest.raises(InvalidOption, match="not supported yet"):
-        planned(f"{name}={value}")
+def test_backup_keeps_a_spare() -> None:
+    """With backup=true a warm connection to the next endpoint is kept, without it none."""
+    assert planned("backup=true").group.spare
+    assert not planned("backup=false").group.spare
 
 
-def test_refused_options_off() -> None:
-    """The same options are taken where they are off."""
-    assert set(REFUSED) == {"backup", "updateURIsURL"}
-    assert parts(planned("backup=false&updateURIsURL")) == []
+def test_a_list_elsewhere_is_dynamic() -> None:
+    """With updateURIsURL the list is asked for again before each sweep, without it not."""
+    assert planned("updateURIsURL=/etc/brokers").group.dynamic
+    assert not planned("updateURIsURL").group.dynamic
 
 
 def test_priority_backup() -> None:
-    """With priorityBackup the first endpoint is preferred, and a note says what is missing."""
+    """With priorityBackup the first endpoint is preferred and gone back to."""
     made = planned("priorityBackup=true")
     assert [e.priority for e in made.group.endpoints] == [0, 1]
-    assert parts(made) == ["priorityBackup"]
+    assert made.group.failback is not None
+    assert parts(made) == []
 
 
 def test_priority_uris() -> None:
     """With priorityURIs these are preferred, by host and port, and one that is not in the list is noted."""
     made = planned("priorityBackup=true&priorityURIs=tcp://B:2%3Fx=1,ssl://c:3")
     assert [e.priority for e in made.group.endpoints] == [1, 0]
-    assert parts(made) == ["priorityBackup", "priorityURIs"]
+    assert parts(made) == ["priorityURIs"]
 
 
 def test_priority_is_kept() -> None:

@@ -1,0 +1,77 @@
+"""``updateURIsURL``: a list in a file or on a web page."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from switchgear.errors import InvalidOption
+from switchgear_activemq.plugin import provide_endpoints
+from switchgear_activemq.update import LARGEST, read_list
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def hosts(where: str) -> list[str]:
+    groups = provide_endpoints(where, {})
+    assert groups is not None
+    return [endpoint.host for endpoint in groups[0].endpoints]
+
+
+def test_file_replaces_the_list(tmp_path: Path) -> None:
+    """The list in the file takes the place of the written one, and is read again each time."""
+    file = tmp_path / "brokers"
+    where = f"failover:(tcp://a:1)?updateURIsURL={file}"
+    file.write_text("tcp://b:1, tcp://c:1\ntcp://d:1  # new\n")
+    assert hosts(where) == ["b", "c", "d"]
+    file.write_text("tcp://e:1")
+    assert hosts(where) == ["e"]
+
+
+@pytest.mark.parametrize("content", [None, "", "nonsense://x", "tcp://b:1,("])
+def test_written_list_stays_in_force(tmp_path: Path, content: str | None) -> None:
+    """A list that is missing, empty or wrong leaves the written one in force."""
+    file = tmp_path / "brokers"
+    if content is not None:
+        file.write_text(content)
+    assert hosts(f"failover:(tcp://a:1)?updateURIsURL={file}") == ["a"]
+
+
+def test_web_page() -> None:
+    """A list on a web page is read over http."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"tcp://web:1")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            assert read_list(f"http://127.0.0.1:{server.server_port}/brokers") == ["tcp://web:1"]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("where", ["ftp://x/y", "/no/such/file", "http://127.0.0.1:1/", "data:,x"])
+def test_unreadable(where: str) -> None:
+    """What cannot be read is refused with the reason."""
+    with pytest.raises(InvalidOption, match="updateURIsURL"):
+        read_list(where)
+
+
+def test_too_large(tmp_path: Path) -> None:
+    """A file larger than any list of brokers is refused."""
+    file = tmp_path / "huge"
+    file.write_bytes(b"x" * (LARGEST + 1))
+    with pytest.raises(InvalidOption, match="more than"):
+        read_list(str(file))
