@@ -102,6 +102,7 @@ async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink 
     timeout = endpoint.connect_timeout or settings.connect_timeout
     context = await _context(settings.tls) if endpoint.is_tls else None
     sock = await _connect(endpoint, timeout)
+    _watch(sock, settings)
     _, stream = await asyncio.get_running_loop().create_connection(StreamLink, sock=sock)
     if context is None:
         return stream
@@ -112,6 +113,17 @@ async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink 
         link.abort()
         raise
     return link
+
+
+def _watch(sock: socket.socket, settings: DriverSettings) -> None:
+    """Have the kernel end the connection when what was sent stays unacknowledged for as long as we wait for answers.
+
+    Linux only (RFC 5482); elsewhere our own PINGREQ does it alone. It also finds the peer that a NAT has forgotten.
+    """
+    if settings.ack_timeout is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        seconds = settings.ack_timeout + settings.connect_timeout
+        with contextlib.suppress(OSError):  # a socket of another family: then the ping is enough
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 async def _context(tls: TLS | None) -> ssl.SSLContext:
