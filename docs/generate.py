@@ -1,5 +1,4 @@
-"""The parts of the pages that are made from the code: tables of causes, events, options, hooks, errors, drivers, log
-lines, commands and signatures.
+"""The parts of the pages that are made from the code: tables of causes, events, options, hooks, errors and the rest.
 
 A page says where they belong::
 
@@ -10,6 +9,7 @@ A page says where they belong::
 (`on_page_markdown`), and a test fails where the two differ.
 """
 
+# ruff: noqa: INP001 - a script of the documentation, in no package
 from __future__ import annotations
 
 import ast
@@ -163,9 +163,10 @@ def _facts_of(error: type) -> list[str]:
     for each in reversed(error.__mro__):
         if each.__module__ != errors.__name__:
             continue
-        for node in ast.walk(definition(each)):
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr != "args":
-                found.append(node.attr)
+        stored = (
+            n for n in ast.walk(definition(each)) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+        )
+        found += [node.attr for node in stored if node.attr != "args"]
     return list(dict.fromkeys(found))
 
 
@@ -187,9 +188,10 @@ def drivers() -> str:
     for name, place in DRIVERS.items():
         module, _, cls = place.partition(":")
         features[name] = getattr(importlib.import_module(module), cls).features
-    rows = []
-    for each in attrs.fields(DriverFeatures):
-        rows.append([code(each.name), *(_feature(getattr(f, each.name)) for f in features.values())])
+    rows = [
+        [code(each.name), *(_feature(getattr(f, each.name)) for f in features.values())]
+        for each in attrs.fields(DriverFeatures)
+    ]
     return table(["Feature", *map(code, features)], rows)
 
 
@@ -229,8 +231,7 @@ def events() -> str:
     """Every event: what it says, its facts, and the level of its log line."""
     facts = event_facts()
     rows = [
-        [code(name), code(said), ", ".join(map(code, facts[name])), _level(name)]
-        for name, said in report.WORDS.items()
+        [code(name), code(said), ", ".join(map(code, facts[name])), _level(name)] for name, said in report.WORDS.items()
     ]
     return table(["Event", "In words", "Facts", "Log level"], rows)
 
@@ -248,7 +249,9 @@ def log_lines() -> str:
                 said = log_message(node)
                 if said is not None and "%" not in said:
                     assert isinstance(node, ast.Call)
-                    rows.append([code(said), code(logger), _level_of(node), ", ".join(map(code, _extra(node, function)))])
+                    rows.append(
+                        [code(said), code(logger), _level_of(node), ", ".join(map(code, _extra(node, function)))]
+                    )
     unique = {tuple(row): row for row in sorted(rows)}
     return table(["Message", "Logger", "Level", "Fields"], unique.values())
 
@@ -353,6 +356,7 @@ def _toml(name: str) -> str:
         "backoff": "table `backoff` with `policy`",
         "give_up_after": "table `give_up_after`",
         "startup_give_up_after": "table `startup_give_up_after`",
+        "failback": "`failback = false`",
         "plugins": "`plugins.order`, and each `plugins.NAME` table",
     }.get(name, code(name))
 
@@ -369,6 +373,14 @@ def options_of(cls: Any) -> str:
     return table(["Field", "Type", "Default", "Meaning"], _fields(cls, attributes_of(cls)))
 
 
+def fleet_periods() -> str:
+    """Periods of some fleets."""
+    sizes = ((1, 50), (10, 50), (400, 50), (1000, 500), (10_000, 500))
+    made = ((clients, rate, switchgear.fleet(clients=clients, connects_per_second=rate)) for clients, rate in sizes)
+    rows = [[str(clients), str(rate), f"{policy.period:.3g} s"] for clients, rate, policy in made]
+    return table(["Clients", "Connects a second", "One client tries once in"], rows)
+
+
 # Hooks, signatures. --------------------------------------------------------------------------------------------------
 
 
@@ -376,7 +388,9 @@ def hook(name: str) -> str:
     """One hook: its exact signature and its docstring."""
     text = inspect.getdoc(getattr(hookspecs, name)) or ""
     paragraphs = [words(paragraph) for paragraph in text.split("\n\n")]
-    return "\n".join(["```python", f"def {signature(definition(getattr(hookspecs, name)))}: ...", "```", "", "\n\n".join(paragraphs)])
+    return "\n".join(
+        ["```python", f"def {signature(definition(getattr(hookspecs, name)))}: ...", "```", "", "\n\n".join(paragraphs)]
+    )
 
 
 def context() -> str:
@@ -508,6 +522,8 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "options of TLS": lambda: options_of(TLS),
     "options of Will": lambda: options_of(Will),
     "options of GiveUpAfter": lambda: options_of(GiveUpAfter),
+    "options of Failback": lambda: options_of(switchgear.Failback),
+    "fleet periods": fleet_periods,
     "context": context,
     "verdicts": verdicts,
     "Transport": lambda: members(switchgear.Transport),
@@ -525,6 +541,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "connection options": connection_options,
     **{f"hook {name}": functools.partial(hook, name) for name in HOOKS},
 }
+
 
 def block(name: str) -> str:
     """The text of the block *name*."""
