@@ -7,6 +7,7 @@ that nobody waits for.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from switchgear.message import Properties
+
+log = logging.getLogger("switchgear.delivery")
 
 _LOCK = threading.Lock()  # guards lists of watchers, never held while anything is called
 
@@ -44,12 +47,21 @@ def mark_thread(where: str | None) -> None:
     _busy.where = where
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 @define(eq=False)
 class Waits:
     """What all waiting calls of one transport share: why waiting is hopeless, and who is waiting."""
 
     failure: SwitchgearError | None = None
     pid: int = field(factory=os.getpid)
+    loop: asyncio.AbstractEventLoop | None = None
+    """The loop that serves the transport, once there is one."""
     _born: int = field(factory=lambda: _generation)
     _parked: set[Callable[[], None]] = field(factory=set)
 
@@ -67,6 +79,8 @@ class Waits:
         """
         self.check_process(call)
         where = getattr(_busy, "where", None)
+        if not where and self.loop is not None and self.loop is _running_loop():
+            where = "the event loop"
         if where:
             raise WouldDeadlock(call, where)
 
@@ -179,13 +193,17 @@ class Delivery:
     def add_done_callback(self, callback: Callable[[Delivery], object]) -> None:
         """Have *callback* called with this delivery when it has ended; at once when it already has.
 
-        It runs on the event loop's thread and must not block; an exception in it is the loop's to report.
+        It runs where the message ends, most often on the event loop's thread, and must not block; an exception in it is
+        logged.
         """
         self._watch(lambda: self._call_back(callback))
 
     def _call_back(self, callback: Callable[[Delivery], object]) -> None:
         if self._state.is_final:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # the user's: whoever ended the message has others to tell
+                log.exception("switchgear.callback_failed", extra={"topic": self.topic})
         else:
             self._watch(lambda: self._call_back(callback))
 
@@ -223,9 +241,12 @@ class Delivery:
         deadline = None if timeout is None else time.monotonic() + timeout
         event = threading.Event()
         waits.park(event.set)
-        self._watch(event.set)
         try:
-            while not is_met():
+            while True:
+                self._unwatch(event.set)
+                self._watch(event.set)  # anew each time: whoever wakes us forgets us, and a reconnect wakes us too
+                if is_met():
+                    break
                 if waits.failure is not None:
                     raise waits.failure
                 left = None if deadline is None else deadline - time.monotonic()
