@@ -87,6 +87,7 @@ class Sender:
         self._connection = None
         self.is_held = False
         self._lost = self.outbox.requeue()
+        self.watch_expiry()
         if self._rate_timer is not None:
             self._rate_timer.cancel()
             self._rate_timer = None
@@ -136,6 +137,8 @@ class Sender:
                 pending.appendleft(delivery)
                 return
             self._send(connection, delivery, sent)
+            if delivery is self._alone and delivery.state is not DeliveryState.SENT:
+                self._alone = None  # it was not sent at all
 
     def _send(self, connection: Connection, delivery: Delivery, sent: dict[int, Delivery]) -> None:
         limits = connection.limits

@@ -80,27 +80,34 @@ class MemoryOutbox:
         """
         limits = self.limits
         size = len(payload) + len(topic)
-        with self.room:
-            count = self._in_count + 1
-            total = self._in_bytes + size
-            if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
-                if size > limits.max_bytes:
-                    raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
-                if not self._make_room(size):
-                    if limits.when_full == "block":
-                        self.wants_room = True
-                        return None
-                    if limits.when_full != "drop_newest":
-                        raise self.full(size)
-                    return self._dropped(Delivery(self.waits, 0, topic, payload, qos, retain, properties))
-                count, total = self._in_count + 1, self._in_bytes + size
-            self._in_count, self._in_bytes = count, total
-            self._sequence += 1
-            delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
-            if expires_at is not None:
-                heapq.heappush(self._expiring, (expires_at, delivery.sequence, delivery))
-            self.pending.append(delivery)
-            return delivery
+        victims: list[Delivery] = []
+        try:
+            with self.room:
+                count = self._in_count + 1
+                total = self._in_bytes + size
+                if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
+                    if size > limits.max_bytes:
+                        raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
+                    if not self._make_room(size, victims):
+                        if limits.when_full == "block":
+                            self.wants_room = True
+                            return None
+                        if limits.when_full != "drop_newest":
+                            raise self.full(size)
+                        delivery = Delivery(self.waits, 0, topic, payload, qos, retain, properties)
+                        self._drop(delivery)
+                        return delivery
+                    count, total = self._in_count + 1, self._in_bytes + size
+                self._in_count, self._in_bytes = count, total
+                self._sequence += 1
+                delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
+                if expires_at is not None:
+                    heapq.heappush(self._expiring, (expires_at, delivery.sequence, delivery))
+                self.pending.append(delivery)
+                return delivery
+        finally:
+            for victim in victims:
+                victim._wake()  # without the lock: its callbacks are the user's
 
     def full(self, size: int = 0) -> OutboxFull:
         """The error that says which bound is reached."""
@@ -113,7 +120,7 @@ class MemoryOutbox:
         """Whether one more small message would be accepted."""
         return len(self) < self.limits.max_messages and self.size < self.limits.max_bytes
 
-    def _make_room(self, size: int) -> bool:
+    def _make_room(self, size: int, victims: list[Delivery]) -> bool:
         """With ``drop_oldest``: end the oldest unsent messages until *size* fits. Called under the lock."""
         limits = self.limits
         if limits.when_full != "drop_oldest":
@@ -126,14 +133,15 @@ class MemoryOutbox:
             if victim.state in _WAITING:
                 self._in_count -= 1
                 self._in_bytes -= len(victim.payload) + len(victim.topic)
-                self._dropped(victim)
+                self._drop(victim)
+                victims.append(victim)
         return True
 
-    def _dropped(self, delivery: Delivery) -> Delivery:
+    def _drop(self, delivery: Delivery) -> None:
+        """End *delivery* as dropped; whoever waits for it is woken later. Called under the lock."""
         self.unreported_drops += 1
-        why = f"the outbox was full and its policy is {self.limits.when_full!r}"
-        delivery._set(DeliveryState.DROPPED, Dropped(why))
-        return delivery
+        delivery._error = Dropped(f"the outbox was full and its policy is {self.limits.when_full!r}")
+        delivery._state = DeliveryState.DROPPED
 
     # On the loop. ------------------------------------------------------------------------------------------------
 
@@ -158,6 +166,10 @@ class MemoryOutbox:
         for delivery in unanswered:
             delivery._set(DeliveryState.STORED)
         self.pending.extendleft(reversed(unanswered))
+        with self.room:
+            for delivery in unanswered:
+                if delivery.expires_at is not None:  # it may have passed its time while it was on its way
+                    heapq.heappush(self._expiring, (delivery.expires_at, delivery.sequence, delivery))
         return unanswered
 
     def forget_session(self) -> None:
