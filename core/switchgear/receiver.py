@@ -20,7 +20,7 @@ from switchgear.delivery import mark_thread
 from switchgear.workers import HANDLERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from switchgear.drivers.base import Connection, Filter
     from switchgear.errors import SubscriptionRefused
@@ -110,9 +110,10 @@ class Inbox:
             why = f"{self.settings.inbox_limit} messages wait in the subscription to {self.filter.topic_filter}"
             if self.settings.dropped & (self.settings.dropped - 1) == 0:  # a bounded number of reports
                 self.settings.emit("message_dropped", count=self.settings.dropped, why=why)
-            if self._waiting[0].message.qos:
+            oldest = self.take()  # a handler's thread may have taken it meanwhile
+            if oldest is not None and oldest.message.qos:
+                self._waiting.appendleft(oldest)
                 return
-            self._waiting.popleft()
         if arrival.ack is not None:
             if self.ack == "at_once":
                 arrival.ack.left -= 1
@@ -183,7 +184,7 @@ class Inbox:
         if self._running >= self.concurrency:
             return
         self._running += 1
-        if inspect.iscoroutinefunction(self.handler):
+        if _is_coroutine_function(self.handler):
             task = self.settings.loop.create_task(self._drain_async())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -213,14 +214,19 @@ class Inbox:
         for attempt in range(1, self.settings.retries + 2):
             try:
                 self.handler(arrival.message)
-            except Exception as error:  # the user's: reported, retried, then to the dead letters
+            except (Exception, SystemExit) as error:  # the user's: reported, retried, then to the dead letters
                 self._failed(error, attempt)
                 if attempt <= self.settings.retries:
                     pause.wait(RETRY_DELAY * 2 ** (attempt - 1))
             else:
                 self.handled(arrival)
                 return
-        self._give_to_dead_letters(arrival)
+        result = self._give_to_dead_letters(arrival)
+        if inspect.isawaitable(result):
+            try:
+                asyncio.run_coroutine_threadsafe(_finish(result), self.settings.loop).result()
+            except Exception:
+                log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
         self.handled(arrival)
 
     async def _drain_async(self) -> None:
@@ -235,7 +241,10 @@ class Inbox:
         for attempt in range(1, self.settings.retries + 2):
             try:
                 await self.handler(arrival.message)
-            except Exception as error:  # the user's: reported, retried, then to the dead letters
+            except (Exception, SystemExit, asyncio.CancelledError) as error:  # as in a thread
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise  # it is we who end it, not something that the handler awaited
                 self._failed(error, attempt)
                 if attempt <= self.settings.retries:
                     await asyncio.sleep(RETRY_DELAY * 2 ** (attempt - 1))
@@ -250,7 +259,7 @@ class Inbox:
                 log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
         self.handled(arrival)
 
-    def _failed(self, error: Exception, attempt: int) -> None:
+    def _failed(self, error: BaseException, attempt: int) -> None:
         self.settings.failed += 1
         name = self.filter.topic_filter
         log.error("switchgear.handler_failed", exc_info=error, extra={"filter": name, "attempt": attempt})
@@ -271,6 +280,12 @@ class Inbox:
             log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
             return None
 
+    def discard(self) -> None:
+        """What waits is wanted no more: it counts as handled, or it would hold up every later acknowledgement."""
+        while (arrival := self.take()) is not None:
+            if self.ack != "at_once":
+                self.done(arrival)
+
     def close(self) -> None:
         """Nobody takes messages any more."""
         self.is_closed = True
@@ -278,3 +293,12 @@ class Inbox:
             task.cancel()
         if self.on_arrival is not None:
             self.on_arrival()
+
+
+def _is_coroutine_function(handler: Callable[..., object] | None) -> bool:
+    """Whether calling *handler* gives a coroutine; a callable object is judged by its ``__call__``."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+async def _finish(work: Awaitable[object]) -> None:
+    await work
