@@ -25,7 +25,7 @@ class Subscription:
         self._inbox = inbox
         self._last: Arrival | None = None
         self._arrived = asyncio.Event()
-        self._granted = asyncio.Event()
+        self._is_answered = False
         inbox.on_arrival = self._arrived.set
 
     def __repr__(self) -> str:
@@ -75,14 +75,19 @@ class Subscription:
             self._inbox.handled(last)
 
     async def ready(self, timeout: float | None = None) -> None:
-        """Wait until the broker has granted it; *timeout* is in seconds.
+        """Wait until the broker has granted it; *timeout* is in seconds. After `unsubscribe` it returns at once.
 
         Raises:
             TimeoutError: it ran out.
             SubscriptionRefused: the broker said no (it is asked again later).
+            GaveUp: the transport has stopped trying.
+            TransportClosed: it was closed.
         """
         async with Deadline(timeout, f"subscription to {self.topic_filter!r}"):
-            await self._granted.wait()
+            while not self._is_answered and not self._inbox.is_closed:
+                await self._transport._news("subscription.ready()")
+        if not self._is_answered:
+            self._transport._check_open("subscription.ready()")
         if self._inbox.refusal is not None:
             raise self._inbox.refusal
 
@@ -92,8 +97,10 @@ class Subscription:
 
     def _answered(self, refusal: SubscriptionRefused | None) -> None:
         self._inbox.refusal = refusal
-        self._granted.set()
+        self._is_answered = True
+        self._transport._tell()
 
     def _close(self) -> None:
         self._finish_last()
         self._inbox.close()
+        self._transport._tell()

@@ -105,10 +105,10 @@ os.register_at_fork(after_in_child=_forked)
 
 @atexit.register
 def _close_all() -> None:
-    """The process ends: say goodbye to the brokers, so that they do not publish our wills."""
+    """The process ends with transports open: what was accepted is sent while that is possible, then goodbye is said."""
     for transport in list(_open):
         with contextlib.suppress(Exception):  # the interpreter is going; nobody is left to tell
-            transport.close()
+            transport.close(drain=DRAIN)
 
 
 class Subscription:
@@ -241,7 +241,12 @@ class Transport:
         except BaseException:
             work.close()
             raise
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # such as KeyboardInterrupt: nobody waits any more
+            future.cancel()
+            raise
 
     def _check_open(self, call: str) -> None:
         if self._is_closed:
@@ -427,11 +432,18 @@ class Transport:
             return
         if LOOP.is_current():
             raise WouldDeadlock("close()", "the event loop")
+        if self._is_closed:
+            return
+        self._check_blocking("close()")
         with self._closing:
             if self._is_closed:
                 return
             try:
                 self._wait(self._inner.close(drain), "close()")
+            except BaseException:  # such as KeyboardInterrupt while it drains: no more draining, but a goodbye
+                with contextlib.suppress(Exception):
+                    self._wait(self._inner.close(), "close()")
+                raise
             finally:
                 self._is_closed = True
                 _open.discard(self)

@@ -171,7 +171,7 @@ class AsyncTransport:
         """Begin to connect, on the running loop; `switchgear.aio.connect` and ``async with`` do it."""
         if self._loop is not None:
             return self
-        loop = self._loop = asyncio.get_running_loop()
+        loop = self._loop = self._waits.loop = asyncio.get_running_loop()
         self._narrator = Narrator(loop.time, self.client_id, self._strategies.on_event)
         self._changed = asyncio.Event()
         self._sender = Sender(
@@ -351,6 +351,19 @@ class AsyncTransport:
                     raise self._waits.failure
                 await self._change()
 
+    async def _news(self, call: str) -> None:
+        """As `_change`, for *call*, which the end of the transport and its giving up end."""
+        if self._is_closed:
+            raise TransportClosed(call)
+        if self._waits.failure is not None:
+            raise self._waits.failure
+        await self._change()
+
+    def _tell(self) -> None:
+        """Something has changed that somebody may wait for."""
+        if self._changed is not None:
+            self._changed.set()
+
     async def _change(self) -> None:
         """Wait until something has changed that somebody may wait for."""
         changed = self._changed
@@ -362,8 +375,7 @@ class AsyncTransport:
 
     def _room(self) -> None:
         self._outbox.give_room()
-        assert self._changed is not None
-        self._changed.set()
+        self._tell()
 
     # Subscribing. ------------------------------------------------------------------------------------------------
 
@@ -421,13 +433,17 @@ class AsyncTransport:
         return subscription
 
     def unsubscribe(self, what: str | Subscription) -> None:
-        """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error."""
+        """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error.
+
+        Messages that arrived and were not handled yet are dropped, and acknowledged; `close` leaves them to the broker.
+        """
         self._check_open("unsubscribe()")
         for subscription in self._subscriptions.named(what) if isinstance(what, str) else [what]:
             self._remove(subscription)
 
     def _remove(self, subscription: Subscription) -> None:
         subscription._close()
+        subscription._inbox.discard()
         if self._subscriptions.remove(subscription):
             self._subscribe_soon()
 
@@ -448,9 +464,9 @@ class AsyncTransport:
         """Subscribe to what is wanted and not held, unsubscribe from what is held and not wanted."""
         subscriptions = self._subscriptions
         wanted = batches(subscriptions.missing())
-        obsolete = sorted(subscriptions.obsolete)
         try:
             answers = await asyncio.gather(*(connection.subscribe(batch) for batch in wanted))
+            obsolete = sorted(subscriptions.obsolete)  # as of now: one may be wanted again since
             if obsolete:
                 await connection.unsubscribe(obsolete)
                 subscriptions.obsolete.difference_update(obsolete)
@@ -600,8 +616,8 @@ class AsyncTransport:
             self._retry_timer.cancel()
         for subscription in self._subscriptions.all():
             subscription._close()
-        self._sender.close()
         await self._manager.close()
+        self._sender.close()
         count = self._outbox.abandon(
             lambda delivery: Cancelled(
                 f"the transport was closed before a broker had the message for {delivery.topic!r}"
@@ -610,8 +626,7 @@ class AsyncTransport:
         if count:
             self._narrator.emit("message_dropped", count=count, why="the transport was closed")
         self._waits.fail(TransportClosed("waiting"))
-        assert self._changed is not None
-        self._changed.set()
+        self._tell()
 
     # What the manager calls. -------------------------------------------------------------------------------------
 
@@ -637,8 +652,7 @@ class AsyncTransport:
         self._sender.open(connection)
         if self._subscriptions.missing() and self._retry_timer is None:
             self._subscribe_soon()  # asked for while the others were being restored
-        assert self._changed is not None
-        self._changed.set()
+        self._tell()
 
     def shut_gate(self) -> None:
         """Part of `switchgear.manager.Owner`."""
@@ -661,8 +675,7 @@ class AsyncTransport:
             self._outbox.give_room()
         else:
             self._fatal = ConnectionFailed(failure, endpoint=at)
-        assert self._changed is not None
-        self._changed.set()
+        self._tell()
 
     def _plugin_problem(self, plugin: str, hook: str, why: str) -> None:
         if self._loop is not None:
