@@ -52,7 +52,6 @@ def _ours() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("switchgear-")]
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a coroutine test on a real loop; what the loop's exception handler hears, and unclosed sockets, fail it."""
     function = pyfuncitem.obj

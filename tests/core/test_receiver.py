@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from switchgear import Filter, Message
+from switchgear import receiver as module
+from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Line:
+    """Stands for a connection: keeps what is acknowledged."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[object] = []
+        self._changed = asyncio.Event()
+
+    def acknowledge(self, token: object) -> None:
+        self.acknowledged.append(token)
+        self._changed.set()
+
+    async def until(self, count: int) -> list[object]:
+        while len(self.acknowledged) < count:
+            self._changed.clear()
+            await self._changed.wait()
+        return self.acknowledged
+
+
+class World:
+    """An inbox with what it needs, and the events that it emitted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, retries: int = 2, inbox_limit: int = 3) -> None:
+        monkeypatch.setattr(module, "RETRY_DELAY", 0.001)
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.dead: list[bytes] = []
+        self.line = Line()
+        self.queue = AckQueue(self.line)  # type: ignore[arg-type] # as much of a connection as is used
+        self.settings = HandlerSettings(
+            retries,
+            inbox_limit,
+            lambda message: self.dead.append(message.payload),
+            asyncio.get_running_loop(),
+            lambda name, **facts: self.events.append((name, facts)),
+        )
+
+    def inbox(
+        self, handler: Callable[[Message], object] | None = None, *, ack: str = "after", concurrency: int = 1
+    ) -> Inbox:
+        return Inbox(Filter("t"), self.settings, ack, handler, concurrency)
+
+    def arrive(self, *inboxes: Inbox, payload: bytes = b"", qos: int = 1, token: object = None) -> None:
+        ack = None
+        if qos:
+            ack = Ack(token, self.queue, len(inboxes))
+            self.queue.add(ack)
+        for inbox in inboxes:
+            inbox.push(Arrival(Message("t", payload, qos), ack))
+
+
+async def test_after_in_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain handler runs on a worker thread, and its message is acknowledged after it has returned, not before."""
+    world = World(monkeypatch)
+    gate, names = threading.Event(), []
+
+    def handle(_: Message) -> None:
+        gate.wait(5)
+        names.append(threading.current_thread().name)
+
+    inbox = world.inbox(handle)
+    world.arrive(inbox, token=1)
+    world.arrive(inbox, token=2)
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []
+    gate.set()
+    assert await world.line.until(2) == [1, 2]
+    assert all(name.startswith("switchgear-handler-") for name in names)
+
+
+async def test_after_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coroutine handler runs on the loop, and its message is acknowledged after it has returned."""
+    world = World(monkeypatch)
+    gate, threads = asyncio.Event(), []
+
+    async def handle(_: Message) -> None:
+        threads.append(threading.current_thread())
+        await gate.wait()
+
+    world.arrive(world.inbox(handle), token=1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert world.line.acknowledged == []
+    gate.set()
+    assert await world.line.until(1) == [1]
+    assert threads == [threading.current_thread()]
+
+
+async def test_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "at_once" a message is acknowledged while its handler still runs."""
+    world = World(monkeypatch)
+    gate = asyncio.Event()
+
+    async def handle(_: Message) -> None:
+        await gate.wait()
+
+    world.arrive(world.inbox(handle, ack="at_once"), token=1)
+    assert await world.line.until(1) == [1]
+    gate.set()
+
+
+async def test_manual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With "manual" a message is acknowledged by ack(), from any thread, once, and not by its handler's return."""
+    world = World(monkeypatch)
+    got: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def handle(message: Message) -> None:
+        await got.put(message)
+
+    inbox = world.inbox(handle, ack="manual")
+    world.arrive(inbox, token=1)
+    world.arrive(inbox, token=2)
+    first, second = await got.get(), await got.get()
+    await asyncio.sleep(0.005)
+    assert world.line.acknowledged == []
+    await asyncio.to_thread(second.ack)
+    await asyncio.sleep(0.005)
+    assert world.line.acknowledged == []  # it is not its turn
+    first.ack()
+    first.ack()
+    assert await world.line.until(2) == [1, 2]
+    await asyncio.sleep(0.005)
+    assert world.line.acknowledged == [1, 2]
+
+
+async def test_order_with_concurrent_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers that finish in any order acknowledge in the order of arrival (MQTT-4.6.0-2)."""
+    world = World(monkeypatch, inbox_limit=99)
+    gates = {b"%d" % n: asyncio.Event() for n in range(4)}
+    running = 0
+    most = 0
+
+    async def handle(message: Message) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await gates[message.payload].wait()
+        running -= 1
+
+    inbox = world.inbox(handle, concurrency=3)
+    for n in range(4):
+        world.arrive(inbox, payload=b"%d" % n, token=n)
+    for n in (2, 1, 3):
+        gates[b"%d" % n].set()
+        await asyncio.sleep(0.002)
+        assert world.line.acknowledged == []
+    gates[b"0"].set()
+    assert await world.line.until(4) == [0, 1, 2, 3]
+    assert most == 3
+
+
+async def test_several_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that belongs to two subscriptions is acknowledged once, when both are done with it."""
+    world = World(monkeypatch)
+    gate = asyncio.Event()
+
+    async def slow(_: Message) -> None:
+        await gate.wait()
+
+    world.arrive(world.inbox(slow), world.inbox(lambda _: None), token=1)
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []
+    gate.set()
+    assert await world.line.until(1) == [1]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_retries(monkeypatch: pytest.MonkeyPatch, is_async: bool) -> None:  # noqa: FBT001 - a parameter
+    """A handler that raises is called again, and its message acknowledged when it has succeeded."""
+    world = World(monkeypatch)
+    calls = 0
+
+    def handle(_: Message) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise ValueError("no")
+
+    async def handle_async(message: Message) -> None:
+        handle(message)
+
+    world.arrive(world.inbox(handle_async if is_async else handle), token=1)
+    assert await world.line.until(1) == [1]
+    await asyncio.sleep(0)
+    assert (calls, world.dead, world.settings.failed) == (3, [], 2)
+    expected = [{"filter": "t", "error": "ValueError: no", "attempt": n} for n in (1, 2)]
+    assert [facts for name, facts in world.events if name == "handler_failed"] == expected
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+async def test_dead_letters(monkeypatch: pytest.MonkeyPatch, is_async: bool, kind: type[BaseException]) -> None:  # noqa: FBT001 - a parameter
+    """A message whose handler fails for good goes to the dead letters, is acknowledged, and the next is handled."""
+    world = World(monkeypatch, retries=1)
+    handled: list[bytes] = []
+
+    def handle(message: Message) -> None:
+        if message.payload == b"bad":
+            raise kind("no")
+        handled.append(message.payload)
+
+    async def handle_async(message: Message) -> None:
+        handle(message)
+
+    inbox = world.inbox(handle_async if is_async else handle)
+    for payload in (b"bad", b"good"):
+        world.arrive(inbox, payload=payload, token=payload)
+    assert await world.line.until(2) == [b"bad", b"good"]
+    assert (world.dead, handled, world.settings.failed) == ([b"bad"], [b"good"], 2)
+
+
+async def test_dead_letter_handler_that_raises(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dead-letter handler that raises is logged, and the message acknowledged all the same."""
+    world = World(monkeypatch, retries=0)
+
+    def fail(_: Message) -> None:
+        raise ValueError("no")
+
+    async def fail_later(_: Message) -> None:
+        raise ValueError("no")
+
+    async def handle(_: Message) -> None:
+        raise ValueError("no")
+
+    n = 0
+    for dead_letter in (fail, fail_later):
+        world.settings.dead_letter = dead_letter
+        for handler in (handle, fail):
+            world.arrive(world.inbox(handler), token=n)
+            n += 1
+            await world.line.until(n)
+    assert [r.message for r in caplog.records].count("switchgear.dead_letter_failed") == 4
+
+
+async def test_qos_0_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of QoS 0 the oldest is dropped at the bound, counted, and reported in doublings; nothing else is dropped."""
+    world = World(monkeypatch)
+    inbox = world.inbox()
+    for n in range(13):
+        world.arrive(inbox, payload=b"%d" % n, qos=0)
+    assert [arrival.message.payload for arrival in inbox._waiting] == [b"10", b"11", b"12"]
+    assert world.settings.dropped == 10
+    assert [facts["count"] for name, facts in world.events if name == "message_dropped"] == [1, 2, 4, 8]
+    for n in range(5):
+        world.arrive(inbox, token=n)
+    assert len(inbox) == 8
+    assert world.settings.dropped == 10
+
+
+async def test_qos_0_does_not_drop_qos_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full inbox whose oldest message is of QoS 1 keeps it, in its place."""
+    world = World(monkeypatch)
+    inbox = world.inbox()
+    for n in range(3):
+        world.arrive(inbox, token=n)
+    world.arrive(inbox, qos=0)
+    assert [arrival.ack.token for arrival in inbox._waiting if arrival.ack] == [0, 1, 2]
+
+
+async def test_nobody_knows_where_to_acknowledge_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is handled before the connection is restored is acknowledged when it is."""
+    world = World(monkeypatch)
+    world.queue.connection = None
+    world.arrive(world.inbox(lambda _: None), token=1)
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []
+    world.queue.connection = world.line  # type: ignore[assignment] # as much of a connection as is used
+    world.queue.settle()
+    assert world.line.acknowledged == [1]
+    assert len(world.queue) == 0
+
+
+async def test_discard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in a subscription that ends does not hold up the acknowledgements of others."""
+    world = World(monkeypatch)
+    for ack in ("after", "at_once", "manual"):
+        world.line.acknowledged.clear()
+        gone, other = world.inbox(ack=ack), world.inbox(lambda _: None)
+        world.arrive(gone, token=1)
+        world.arrive(gone, other, token=2)
+        world.arrive(other, token=3)
+        gone.close()
+        gone.discard()
+        assert await world.line.until(3) == [1, 2, 3]
+
+
+async def test_close_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed inbox cancels its coroutine handler, acknowledges nothing more, and starts nothing."""
+    world = World(monkeypatch)
+    cancelled = asyncio.Event()
+
+    async def handle(_: Message) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    inbox = world.inbox(handle)
+    world.arrive(inbox, token=1)
+    world.arrive(inbox, token=2)
+    await asyncio.sleep(0)
+    inbox.close()
+    await cancelled.wait()
+    await asyncio.sleep(0)
+    assert (world.line.acknowledged, len(inbox), len(inbox._tasks)) == ([], 1, 0)
+
+
+async def test_handler_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that awaits something cancelled has failed; the next message is handled."""
+    world = World(monkeypatch, retries=0)
+
+    async def handle(message: Message) -> None:
+        if message.payload == b"bad":
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    inbox = world.inbox(handle)
+    for payload in (b"bad", b"good"):
+        world.arrive(inbox, payload=payload, token=payload)
+    assert await world.line.until(2) == [b"bad", b"good"]
+    assert world.dead == [b"bad"]
+
+
+async def test_callable_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object whose __call__ is a coroutine function is awaited, like a coroutine function."""
+    world = World(monkeypatch)
+    handled: list[bytes] = []
+
+    class Handler:
+        async def __call__(self, message: Message) -> None:
+            await asyncio.sleep(0)
+            handled.append(message.payload)
+
+    world.arrive(world.inbox(Handler()), payload=b"x", token=1)
+    await world.line.until(1)
+    assert handled == [b"x"]
