@@ -120,10 +120,13 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(epilog=paragraphs(EPILOG))(_root)
-    app.command(epilog=paragraphs(demo.EPILOG))(demo.demo)
-    app.command(epilog=paragraphs(pub.EPILOG))(pub.pub)
-    app.command(epilog=paragraphs(sub.EPILOG))(sub.sub)
-    app.command(epilog=paragraphs(plugins_command.EPILOG))(plugins_command.plugins)
+    for command, summary, epilog in (
+        (demo.demo, "Kill brokers again and again: nothing is lost.", demo.EPILOG),
+        (pub.pub, "Publish, and wait for acknowledgements.", pub.EPILOG),
+        (sub.sub, "Subscribe, and write what arrives.", sub.EPILOG),
+        (plugins_command.plugins, "Show plugins, drivers and URI schemes.", plugins_command.EPILOG),
+    ):
+        app.command(short_help=summary, epilog=paragraphs(epilog))(command)
     plugins_command.add_plugin_commands(app)
     return app
 

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from switchgear.backoff import GiveUpAfter, fleet
 from switchgear.endpoint import scheme_of
-from switchgear.errors import ConfigurationError, InvalidOption
+from switchgear.errors import InvalidOption
 from switchgear.profile import Profile
 from switchgear.secrets import Secret, env, file
 from switchgear.tls import TLS

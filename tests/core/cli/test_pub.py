@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import pytest
 import switchgear
+import trustme
 from switchgear.cli.app import build
 from switchgear.cli.output import JsonLines
 from switchgear.cli.pub import Tally, conclude, open_source
@@ -98,7 +101,6 @@ def test_closed_pipe_does_not_stop_publishing(with_broker: WithBroker, start: St
 
 def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch, start: Start) -> None:
     """User name and password come from the environment; a wrong password is fatal, exit code 3, and is not shown."""
-    import asyncio
 
     async def scenario() -> list[int]:
         async with Broker(users={"ann": "s3cret"}) as broker:
@@ -113,6 +115,37 @@ def test_credentials_from_the_environment(monkeypatch: pytest.MonkeyPatch, start
             return codes
 
     assert asyncio.run(scenario()) == [0, 3]
+
+
+def test_tls(tmp_path: Path, start: Start) -> None:
+    """A broker whose certificate the given CA signed is trusted; one that the system's CAs do not know is not."""
+
+    async def scenario() -> list[tuple[int, str]]:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        async with Broker() as broker:
+            port = await broker.start(ssl=context)
+            where = ("pub", f"mqtts://localhost:{port}?address=127.0.0.1", "t", "m", "--give-up-after", "20")
+            known = await (await start(*where, "--ca-file", str(tmp_path / "ca.pem"))).end()
+            unknown = await (await start(*where)).end()
+            assert len(broker.ledger.published()) == 1
+        return [(known.code, known.err), (unknown.code, unknown.err)]
+
+    (known, nothing), (unknown, why) = asyncio.run(scenario())
+    assert (known, nothing, unknown) == (0, "", 3)
+    assert "certificate not trusted" in why
+
+
+def test_list_of_endpoints(with_broker: WithBroker, start: Start) -> None:
+    """With --endpoint repeated, a message reaches whichever broker answers."""
+
+    async def scenario(broker: Broker) -> tuple[int, list[bytes]]:
+        ended = await (await start("pub", "-e", NOWHERE, "-e", broker.uri, "t", "m", "--fleet", "1@50")).end()
+        return ended.code, broker.ledger.payloads()
+
+    assert with_broker(scenario) == (0, [b"m"])
 
 
 def test_no_broker(start: Start, with_broker: WithBroker) -> None:
