@@ -98,9 +98,10 @@ def parsed(path: Path) -> ast.Module:
 
 @functools.cache
 def sources() -> tuple[Path, ...]:
-    """The files of the core (without ``testing``) and of the plugins of this repository."""
+    """The files of the core (without ``testing``) and of the other distributions of this repository."""
     core = [p for p in (ROOT / "core/switchgear").rglob("*.py") if "testing" not in p.parts]
-    return tuple(sorted([*core, *(ROOT / "plugins").glob("*/switchgear_*/**/*.py")]))
+    others = [*(ROOT / "plugins").glob("*/switchgear_*/**/*.py"), *(ROOT / "certs_tool").glob("switchgear_*/**/*.py")]
+    return tuple(sorted([*core, *others]))
 
 
 def source_of(thing: Any) -> ast.Module:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SOURCES = [
     path
-    for folder in (ROOT / "core/switchgear", ROOT / "plugins")
+    for folder in (ROOT / "core/switchgear", ROOT / "plugins", ROOT / "certs_tool")
     for path in sorted(folder.rglob("*.py"))
     if "testing" not in path.parts
 ]
