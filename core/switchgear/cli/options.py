@@ -218,6 +218,3 @@ def connecting(command: Callable[Concatenate[Connection, P], int]) -> Callable[.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # how Python says it
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
-
-
-__all__ = ["ConfigurationError", "Connection", "connecting", "is_uri", "parse_fleet"]
