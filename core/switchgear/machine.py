@@ -85,13 +85,19 @@ class Attempt:
     phase: Phase = Phase.DIALLING
 
 
+_PHASES: Final[Mapping[type, frozenset[Phase]]] = {
+    ev.DialSucceeded: frozenset({Phase.DIALLING}),
+    ev.ConnectSucceeded: frozenset({Phase.HANDSHAKING}),
+}
+"""How far an attempt is when these events come."""
+
+
 class _Wait(enum.Enum):
     """What WAITING waits for."""
 
     SWEEP = "the next sweep"
     NEXT = "the next endpoint of this sweep"
     RECHECK = "asking the plugins again"
-    GIVE_UP = "the time limit"
 
 
 @define
@@ -110,11 +116,14 @@ class Machine:
     """A second attempt that only dials; set at most in CONNECTING."""
     ask: int = field(default=0, init=False)
     """Number of the last question."""
+    offered: tuple[Endpoint, ...] = field(default=(), init=False)
+    """What the last `AskSelection` offered, best first."""
     asking: bool = field(default=False, init=False)
     """Whether it is open; always in DECIDING and SELECTING, at times in CONNECTING, never elsewhere."""
     timers: dict[ev.Timer, float] = field(factory=dict, init=False)
     """RETRY exactly in WAITING; AHEAD at most in CONNECTING; STABLE at most in CONNECTED."""
     generation: int = field(default=0, init=False)
+    """Number of the last attempt; 0 before the first."""
     attempts: int = field(default=0, init=False)
     """Tries since the last usable connection."""
     sweep: int = field(default=0, init=False)
@@ -130,10 +139,12 @@ class Machine:
     last_endpoint: Endpoint | None = field(default=None, init=False)
     """Where that was."""
     ever_connected: bool = field(default=False, init=False)
+    """Whether there was a usable connection; then the limits of a start no longer count."""
     flaps: int = field(default=0, init=False)
     """Connections in a row that were lost before they were stable, each got back in its first sweep."""
 
     _waiting_for: _Wait = field(default=_Wait.SWEEP, init=False)
+    _hits_limit: bool = field(default=False, init=False)  # the time limit comes before that
     _phase: float = field(default=0.0, init=False)
     _flapped: float = field(default=0.0, init=False)  # seconds of outage in this run of flaps
     _connected_at: float = field(default=0.0, init=False)
@@ -142,7 +153,8 @@ class Machine:
     _is_stable: bool = field(default=False, init=False)
     _holder: str | None = field(default=None, init=False)  # who holds our session: a group (shared) or a key (hunt)
     _session_present: bool = field(default=False, init=False)
-    _not_before: float = field(default=0.0, init=False)
+    _not_before: float = field(default=0.0, init=False)  # a plugin's Delay
+    _not_before_why: str = field(default="", init=False)
     _effects: list[Effect] = field(factory=list, init=False)
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
@@ -157,6 +169,7 @@ class Machine:
         if allowed is None:
             raise InternalError(f"{type(event).__name__} cannot happen in {self.state.name}")
         before = self.state
+        self._check_phase(event)
         self._effects = []
         _HANDLERS[type(event)](self, event, now)
         if self.state not in allowed:
@@ -189,6 +202,16 @@ class Machine:
             return event.timer not in self.timers
         generation = getattr(event, "generation", None)
         return generation is not None and self._attempt(generation) is None
+
+    def _check_phase(self, event: ev.Event) -> None:
+        """Refuse what the attempt it belongs to cannot have done yet, or has done before."""
+        expected = _PHASES.get(type(event))
+        if expected is None:
+            return
+        attempt = self._attempt(getattr(event, "generation", 0))
+        if attempt is None or attempt.phase not in expected:
+            phase = "over" if attempt is None else attempt.phase.value
+            raise InternalError(f"{type(event).__name__} cannot happen in {self.state.name}: the attempt is {phase}")
 
     def _attempt(self, generation: int) -> Attempt | None:
         for attempt in (self.current, self.ahead):
@@ -304,16 +327,15 @@ class Machine:
             self._emit("recheck_scheduled", delay=verdict.seconds, why=verdict.why, plugin=event.plugin)
             self._wait(now + verdict.seconds, _Wait.RECHECK)
             return
-        why = ""
         if isinstance(verdict, Restart):
             self._do(do.RestartDriver(verdict.how, verdict.why))
             self._emit("driver_restarted", why=verdict.why, plugin=event.plugin)
         elif isinstance(verdict, Delay):
-            self._not_before = (self.outage_since or now) + verdict.seconds
-            why = f"plugin {event.plugin!r}: {verdict.why}"
-        self._schedule(now, why)
+            self._not_before = (now if self.outage_since is None else self.outage_since) + verdict.seconds
+            self._not_before_why = f"plugin {event.plugin!r}: {verdict.why}"
+        self._schedule(now)
 
-    def _schedule(self, now: float, why: str = "") -> None:
+    def _schedule(self, now: float) -> None:
         """Start the next sweep when the policy, the plugins and the quarantines allow it."""
         outage = Outage(
             (self.outage_since if self.outage_since is not None else now) - self._flapped,
@@ -325,7 +347,7 @@ class Machine:
         at = self.settings.backoff.next_sweep(outage, now, self.rng)
         reason = "back-off"
         if self._not_before > at:
-            at, reason = self._not_before, why
+            at, reason = self._not_before, self._not_before_why
         fatal = self.health.fatal(self.endpoints, now)
         if fatal is not None:
             at, reason = max(at, self.health.first_release(self.endpoints)), "every endpoint is quarantined"
@@ -340,26 +362,29 @@ class Machine:
     def _wait(self, at: float, purpose: _Wait) -> None:
         """Wait until *at*, but not past the time limit."""
         limit = self._limits().seconds
-        if limit is not None and self.outage_since is not None and at > self.outage_since + limit:
-            at, purpose = self.outage_since + limit, _Wait.GIVE_UP
+        self._hits_limit = limit is not None and self.outage_since is not None and at > self.outage_since + limit
+        if self._hits_limit:
+            assert limit is not None
+            assert self.outage_since is not None
+            at = self.outage_since + limit
         self._waiting_for = purpose
         self._enter(S.WAITING)
         self._set(ev.Timer.RETRY, at)
 
     def _timer(self, event: ev.TimerFired, now: float) -> None:
-        self.timers.pop(event.timer)
+        now = max(now, self.timers.pop(event.timer))  # a loop may be early by the resolution of its clock
         if event.timer is ev.Timer.STABLE:
             self._settle(now)
         elif event.timer is ev.Timer.AHEAD:
             self._dial_ahead(now)
+        elif self._hits_limit:
+            self._give_up(f"after {self._limits().seconds:g} seconds without a connection")
         elif self._waiting_for is _Wait.SWEEP:
             self._start_sweep(now)
         elif self._waiting_for is _Wait.NEXT:
             self._select(now)
-        elif self._waiting_for is _Wait.RECHECK:
-            self._decide(now)
         else:
-            self._give_up(f"after {self._limits().seconds:g} seconds without a connection")
+            self._decide(now)
 
     def _give_up(self, why: str) -> None:
         self._enter(S.GAVE_UP)
@@ -388,20 +413,23 @@ class Machine:
     def _ask_selection(self, candidates: list[Endpoint]) -> None:
         self.asking = True
         self.ask += 1
-        self._do(do.AskSelection(self.ask, tuple(candidates)))
+        self.offered = tuple(candidates)
+        self._do(do.AskSelection(self.ask, self.offered))
 
     def _selected(self, event: ev.EndpointSelected, now: float) -> None:
         self.asking = False
         candidates = self.candidates(now)
-        keys = {e.key for e in candidates}
-        endpoint = event.endpoint if event.endpoint is not None and event.endpoint.key in keys else None
-        if endpoint is None and not candidates:  # the list changed meanwhile
+        if not candidates:  # the list changed meanwhile
             if self.state is S.SELECTING:
                 self.sweeps_failed += 1
                 self._decide(now)
             return
-        chosen = endpoint or candidates[0]
-        why = f"plugin {event.plugin!r}" if endpoint and event.plugin else "first in order"
+        # The list's own objects are dialled: a plugin's may have other credentials under the same key.
+        possible = {e.key: e for e in reversed(candidates)}
+        order = [possible[e.key] for e in self.offered if e.key in possible] or candidates
+        wanted = None if event.endpoint is None else possible.get(event.endpoint.key)
+        chosen = wanted or order[0]
+        why = f"plugin {event.plugin!r}" if wanted and event.plugin else "first in order"
         self._emit("endpoint_selected", endpoint=str(chosen), why=why)
         self._dial(chosen, now)
 
@@ -567,6 +595,9 @@ class Machine:
         self._emit("stable", endpoint=str(self.current.endpoint))
 
     def _lost(self, event: ev.ConnectionLost, now: float) -> None:
+        if self.state is S.CONNECTING:  # it was over before we heard of its CONNACK
+            self._attempt_failed(ev.AttemptFailed(event.generation, event.failure), now)
+            return
         attempt = self.current
         assert attempt is not None
         self.current = None

@@ -62,6 +62,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type, set[State]]]] = {
         ev.EndpointSelected: {S.CONNECTING},
         ev.TimerFired: {S.CONNECTING},
         ev.ConnectSucceeded: {S.RESTORING},
+        ev.ConnectionLost: {S.CONNECTING} | _HERE_OR_ON,
         ev.ReconnectRequested: {S.CONNECTING},
         ev.EndpointsChanged: {S.CONNECTING},
         ev.StopRequested: {S.STOPPED},
