@@ -203,7 +203,9 @@ def fleet(*, clients: int, connects_per_second: float) -> Fleet:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= FAR if isinstance(value, int) else math.isfinite(value)  # isfinite(10**400) raises
 
 
 @frozen(kw_only=True)

@@ -33,7 +33,7 @@ SCHEMES: Final[dict[str, tuple[str, int]]] = {
 OPTIONS: Final = ("address", "connect_timeout", "priority")
 
 
-class SessionKind(enum.Enum):
+class SessionKind(enum.StrEnum):
     """What the brokers of a group share."""
 
     SHARED = "shared"

@@ -75,7 +75,7 @@ class Message:
         return self.payload.decode()
 
 
-class DeliveryState(enum.Enum):
+class DeliveryState(enum.StrEnum):
     """Where a message is in its life."""
 
     ACCEPTED = "accepted"

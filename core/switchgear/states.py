@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """Where the transport is. CONNECTED means usable: the subscriptions are back."""
 
     STOPPED = "stopped"
