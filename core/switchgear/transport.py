@@ -59,6 +59,10 @@ REFUSED_AGAIN = (0.5, 30.0)
 """Seconds until a refused filter is asked for again, and the longest such wait. ActiveMQ refuses a subscriber without
 rights to create a topic until a publisher has made it (seen)."""
 
+UNCLAIMED = 10.0
+"""Seconds from the first connection on for which messages of a session that an earlier transport left are kept for a
+subscription that has not been made yet. Longer, and a filter that nobody makes again blocks the session for longer."""
+
 ACKS = ("after", "at_once", "manual")
 
 Payload = bytes | bytearray | memoryview | str | None
@@ -147,6 +151,8 @@ class AsyncTransport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
         self._retry_delay = REFUSED_AGAIN[0]
+        self._unclaimed: list[Arrival] | None = []  # None: it is too late to claim
+        self._unclaimed_timer: asyncio.TimerHandle | None = None
         self._id_prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
         self._numbers = itertools.count(1)
         # Names of plugins and of the driver are checked here, before anything is started.
@@ -425,6 +431,8 @@ class AsyncTransport:
         subscription = Subscription(self, Inbox(wanted, self._handlers, ack, handler, concurrency))
         others = self._subscriptions.named(topic_filter)
         self._subscriptions.add(subscription)
+        if self._unclaimed:
+            self._claim()
         if topic_filter in self._subscriptions.held and all(other.filter.qos >= qos for other in others):
             subscription._answered(None)
         else:
@@ -509,10 +517,37 @@ class AsyncTransport:
         if token is not None:
             ack = Ack(token, acks, len(wanted))
             acks.add(ack)
-            if not wanted:
+            if not wanted and self._unclaimed is not None:
+                ack.left = 1
+                self._unclaimed.append(Arrival(message, ack))
+            elif not wanted:
                 acks.settle()  # nobody wants it any more
         for subscription in wanted:
             subscription._inbox.push(Arrival(message, ack))
+
+    def _claim(self) -> None:
+        """Hand over what came before it was subscribed to: a resumed session delivers at once."""
+        arrivals, self._unclaimed = self._unclaimed or [], []
+        for arrival in arrivals:
+            wanted = self._subscriptions.matching(arrival.message.topic)
+            if not wanted:
+                self._unclaimed.append(arrival)
+                continue
+            assert arrival.ack is not None
+            arrival.ack.left = len(wanted)
+            for subscription in wanted:
+                subscription._inbox.push(Arrival(arrival.message, arrival.ack))
+
+    def _end_claims(self) -> None:
+        """Nobody has subscribed to these in time: acknowledge them, or they would block the session for ever."""
+        arrivals, self._unclaimed = self._unclaimed or [], None
+        for arrival in arrivals:
+            assert arrival.ack is not None
+            arrival.ack.left = 0
+            arrival.ack.queue.settle()
+        if arrivals:
+            why = f"nobody subscribed to {arrivals[0].message.topic!r} within {UNCLAIMED:g} s of resuming the session"
+            self._narrator.emit("message_dropped", count=len(arrivals), why=why)
 
     # Looking at it, and moving it. -------------------------------------------------------------------------------
 
@@ -612,8 +647,9 @@ class AsyncTransport:
             with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
                 await self.drain(drain)
         self._is_closed = True
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
+        for timer in (self._retry_timer, self._unclaimed_timer):
+            if timer is not None:
+                timer.cancel()
         for subscription in self._subscriptions.all():
             subscription._close()
         await self._manager.close()
@@ -647,6 +683,9 @@ class AsyncTransport:
     def open_gate(self, connection: Connection) -> None:
         """Part of `switchgear.manager.Owner`."""
         self._connections += 1
+        if self._unclaimed_timer is None:
+            assert self._loop is not None
+            self._unclaimed_timer = self._loop.call_later(UNCLAIMED, self._end_claims)
         self._fatal = None
         self._waits.fail(None)
         self._sender.open(connection)
