@@ -1,4 +1,4 @@
-"""The command line: ``switchgear demo``, ``pub``, ``sub``, ``plugins``, and what plugins add."""
+"""The command line: ``switchgear demo``, ``pub``, ``sub``, ``simulate``, ``plugins``, and what plugins add."""
 
 from switchgear.cli.app import main
 
