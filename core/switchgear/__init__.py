@@ -11,6 +11,7 @@ Example::
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from switchgear import aio
@@ -129,6 +130,9 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# A library stays silent unless the application asks; without this, Python prints bare event names to stderr.
+logging.getLogger("switchgear").addHandler(logging.NullHandler())
 
 
 def connect(where: str | Endpoint | Group | Sequence[str | Endpoint | Group] | Profile, **options: object) -> Transport:

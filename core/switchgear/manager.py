@@ -18,12 +18,11 @@ from switchgear import events as ev
 from switchgear.backoff import ConnectBudget, Fleet
 from switchgear.cause import Cause, Failure
 from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
-from switchgear.endpoint import Endpoint, SessionKind
-from switchgear.errors import ConfigurationError, SwitchgearError
+from switchgear.endpoint import Endpoint, Group, SessionKind
+from switchgear.errors import ConfigurationError
 from switchgear.hookspecs import Context, Proceed
 from switchgear.machine import Machine
 from switchgear.moves import Moves
-from switchgear.plan import read_places
 from switchgear.workers import LOOKUPS
 
 if TYPE_CHECKING:
@@ -112,12 +111,14 @@ class ConnectionManager:
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
     _closing: set[asyncio.Task[None]] = field(factory=set, init=False)
     _events: list[ev.Event] = field(factory=list, init=False)
+    _groups: dict[str, Group] = field(factory=dict, init=False)
     _is_feeding: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.driver = self.make_driver()
         settings = self.plan.machine_settings(self.profile, dials_ahead=self.driver.features.dials_ahead)
         self.machine = Machine(settings, self.rng, self.plan.endpoints)
+        self._groups = {group.name: group for group in self.plan.groups}
         self.moves = Moves(self, self.plan.failback, self.plan.keeps_spare)
 
     # Events in, effects out. -------------------------------------------------------------------------------------
@@ -195,26 +196,24 @@ class ConnectionManager:
         return self.machine.endpoints
 
     def _ask_verdict(self, effect: do.AskVerdict) -> None:
-        if not self.plan.is_dynamic and not self.strategies.has("before_reconnect"):
+        if not self.plan.sources and not self.strategies.has("before_reconnect"):
             self.feed(ev.VerdictGiven(effect.ask, Proceed()))
             return
         self.spawn(self._verdict(effect.ask))
 
     async def _verdict(self, ask: int) -> None:
-        if self.plan.is_dynamic:
+        if self.plan.sources:
             await self._refresh_endpoints()
         verdict, plugin = await self.strategies.before_reconnect(self.context())
         self.feed(ev.VerdictGiven(ask, verdict, plugin))
 
     async def _refresh_endpoints(self) -> None:
-        """Ask the plugins for the list again; a failure keeps the old one."""
-        try:
-            async with asyncio.timeout(self.profile.hook_timeout):
-                groups, _ = await LOOKUPS.run(lambda: read_places(self.profile, self.registry))
-        except (SwitchgearError, TimeoutError) as error:
-            log.warning("switchgear.endpoints_not_refreshed", extra={"error": str(error), "client_id": self.client_id})
-            return
-        self.feed(ev.EndpointsChanged(tuple(e for group in groups for e in group.endpoints)))
+        """Ask the plugins for their lists again; one that fails to answer keeps the list that it gave last."""
+        for source in self.plan.sources:
+            groups = await self.strategies.provide_endpoints(source.plugin, source.where)
+            for name, group in zip(source.groups, groups or (), strict=False):
+                self._groups[name] = group.named(name)
+        self.feed(ev.EndpointsChanged(tuple(e for group in self._groups.values() for e in group.endpoints)))
 
     def _ask_selection(self, effect: do.AskSelection) -> None:
         if not self.strategies.has("select_endpoint"):

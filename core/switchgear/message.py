@@ -1,4 +1,4 @@
-"""Messages, and the life of one that was accepted: `Message`, `Delivery`. Pure: no I/O; waiting is in `waiting`."""
+"""Messages as they are sent and received, and the rules for topics. Pure: no I/O; the life of one is in `delivery`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from switchgear.backoff import Backoff, GiveUpAfter
 from switchgear.endpoint import SCHEMES, Endpoint, Group, SessionKind, name_groups, parse_uri, scheme_of
@@ -22,6 +22,21 @@ DEFAULT_PROTOCOL: Final = "3.1.1"
 """What every broker speaks; ``protocol="5"`` asks for more."""
 
 
+@frozen
+class Source:
+    """A URI whose plugin says that its list changes.
+
+    Attributes:
+        where: The URI.
+        plugin: Name of the plugin that owns its scheme.
+        groups: Names of the groups that it stands for.
+    """
+
+    where: str = field(repr=False)
+    plugin: str
+    groups: tuple[str, ...]
+
+
 @frozen(kw_only=True)
 class Plan:
     """What a profile means with the plugins that are installed.
@@ -36,7 +51,7 @@ class Plan:
         checks: What the groups' brokers say of topics.
         failback: How to return to preferred endpoints; None: not at all.
         keeps_spare: Whether a warm connection to the next endpoint is kept.
-        is_dynamic: Whether to ask the plugins for the list again before each sweep.
+        sources: Where to ask for lists again before each sweep.
     """
 
     groups: tuple[Group, ...]
@@ -48,7 +63,7 @@ class Plan:
     checks: tuple[Callable[[str], None], ...]
     failback: Failback | None
     keeps_spare: bool
-    is_dynamic: bool
+    sources: tuple[Source, ...]
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -72,7 +87,7 @@ class Plan:
 
 def make_plan(profile: Profile, registry: Registry) -> Plan:
     """What *profile* means. Raises a `ConfigurationError` where it cannot work."""
-    groups, owners = read_places(profile, registry)
+    groups, owners, sources = _read_places(profile, registry)
     protocols = {group.protocol for group in groups if group.protocol is not None}
     if len(protocols) > 1:
         raise InvalidOption("where", "its groups need different MQTT versions; make a transport for each")
@@ -94,15 +109,16 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
         checks=tuple(group.check_topic for group in groups if group.check_topic is not None),
         failback=_failback_of(profile, groups),
         keeps_spare=profile.spare or any(group.spare for group in groups),
-        is_dynamic=any(group.dynamic for group in groups),
+        sources=sources,
     )
 
 
-def read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...], list[str]]:
-    """The groups behind ``profile.where``, and the names of the plugins that own their schemes."""
+def _read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...], list[str], tuple[Source, ...]]:
+    """The groups behind ``profile.where``, the plugins that own their schemes, and which to ask again."""
     groups: list[Group] = []
     plain: list[Endpoint] = []
     owners: list[str] = []
+    sources: list[tuple[str, str, range]] = []
     for place in profile.where:
         if isinstance(place, Endpoint):
             plain.append(place)
@@ -117,16 +133,21 @@ def read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...]
                 scheme = scheme_of(place)
                 why = f"the scheme {scheme!r} is unknown" if scheme else "it has no scheme"
                 raise InvalidURI(place, f"{why}; known: {known}; a plugin may be missing (see `switchgear plugins`)")
-            groups.extend(provided[0])
-            if provided[1] not in owners:
-                owners.append(provided[1])
+            found, owner = provided
+            if any(group.dynamic for group in found):
+                sources.append((place, owner, range(len(groups), len(groups) + len(found))))
+            groups.extend(found)
+            if owner not in owners:
+                owners.append(owner)
     if plain:
         groups.append(Group(plain, _session_of(profile)))
     if profile.session is not None:
         groups = [evolve(group, session=profile.session) for group in groups]
-    if profile.client_id is None and any(g.session is not SessionKind.CLEAN for g in groups) and profile.session:
+    if profile.client_id is None and profile.session in {SessionKind.SHARED, SessionKind.HUNT}:
         raise InvalidOption("session", f"{profile.session.value!r} needs a client_id: the broker keeps sessions by it")
-    return name_groups(groups), owners
+    named = name_groups(groups)
+    asked = (Source(where, owner, tuple(named[i].name for i in places)) for where, owner, places in sources)
+    return named, owners, tuple(asked)
 
 
 def _failback_of(profile: Profile, groups: tuple[Group, ...]) -> Failback | None:

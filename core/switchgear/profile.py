@@ -181,7 +181,7 @@ class Profile:
 
     Attributes:
         where: URIs, endpoints and groups, at least one; texts are read when a transport is built.
-        client_id: None: a name of its own, and no session that outlives it.
+        client_id: None: a random one, whose session ends when the transport is closed.
         username: None: none, unless the URI has one.
         password: A `Secret`; text, bytes and callables are made one.
         driver: Name of the driver.
@@ -189,7 +189,8 @@ class Profile:
         tls: For encrypted endpoints; None: the system's CAs.
         keepalive: Seconds; 0 switches it off.
         connect_timeout: Seconds for each step of an attempt.
-        session: What the brokers share; None: as the design says for what *where* is.
+        session: What the brokers share; None: a list is ``hunt``, a single URI ``shared`` when a client id is given, else
+            ``clean``; plugins say it for their schemes.
         session_expiry: Seconds that the broker keeps the session after a loss.
         will: What the broker publishes when we vanish.
         outbox: Path of a durable outbox; None: in memory.

@@ -11,6 +11,7 @@ from attrs import define, fields
 from switchgear import checks
 from switchgear.backoff import GiveUpAfter, exponential, fleet
 from switchgear.errors import InvalidOption, InvalidProfile, InvalidTopic, UnreadableFile
+from switchgear.failback import Failback
 from switchgear.message import Will
 from switchgear.profile import OutboxLimits, Profile
 from switchgear.secrets import Secret, env, file
@@ -199,6 +200,13 @@ class _File:
         self._finite(key, table)
         return {key: self.made(key, GiveUpAfter, table)}
 
+    def to_failback(self, key: str, value: object) -> Table:
+        if value is False:
+            return {key: False}
+        table = self.table(key, value, *(f.name for f in fields(Failback)))
+        self._finite(key, {name: item for name, item in table.items() if name != "probe_client_id"})
+        return {key: self.made(key, Failback, table)}
+
     def _finite(self, key: str, table: Table) -> None:
         """Refuse integers that no float can hold; TOML has them."""
         for name, item in table.items():
@@ -230,5 +238,6 @@ _CONVERTERS: Final[dict[str, Callable[[_File, str, object], Table]]] = {
     "backoff": _File.to_backoff,
     "give_up_after": _File.to_limits,
     "startup_give_up_after": _File.to_limits,
+    "failback": _File.to_failback,
     "plugins": _File.to_plugins,
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from switchgear.backoff import GiveUpAfter, exponential, fleet
 from switchgear.endpoint import SessionKind
 from switchgear.errors import InvalidProfile, SwitchgearError, UnreadableFile
+from switchgear.failback import Failback
 from switchgear.profile import OPTIONS, OutboxLimits, Profile
 from switchgear.profile_file import KEYS
 from switchgear.secrets import Secret
@@ -286,3 +287,12 @@ def test_any_text_gives_a_profile_or_our_error(tmp_path: Path, text: str) -> Non
     """Any text in a file is refused by an error of our tree, for hardly any is a profile."""
     with pytest.raises(SwitchgearError):
         Profile.load(save(tmp_path, text))
+
+
+def test_failback(tmp_path: Path) -> None:
+    """A table describes the fail-back, and false switches it off."""
+    path = tmp_path / "switchgear.toml"
+    path.write_text('where = "mqtt://a"\n[failback]\nevery = 2\nsuccesses = 1\nprobe_client_id = "scout"\n')
+    assert Profile.load(path).failback == Failback(every=2, successes=1, probe_client_id="scout")
+    path.write_text('where = "mqtt://a"\nfailback = false\n')
+    assert Profile.load(path).failback is False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import switchgear
 from switchgear.errors import InvalidOption
+from switchgear.testing.broker import Broker
 from switchgear_activemq.plugin import provide_endpoints
 from switchgear_activemq.update import LARGEST, read_list
 
@@ -75,3 +78,21 @@ def test_too_large(tmp_path: Path) -> None:
     file.write_bytes(b"x" * (LARGEST + 1))
     with pytest.raises(InvalidOption, match="more than"):
         read_list(str(file))
+
+
+async def test_moves_to_a_list_that_changed(tmp_path: Path) -> None:
+    """After an outage the transport connects to a broker that only the new list names, and loses nothing."""
+    file = tmp_path / "brokers"
+    async with Broker(name="old") as old, Broker(name="new") as new:
+        await old.start()
+        await new.start()
+        file.write_text(old.uri)
+        where = f"failover:(tcp://127.0.0.1:1)?updateURIsURL={file}"
+        async with switchgear.aio.connect(where, client_id="mover") as transport:
+            await transport.wait_connected(10)
+            assert old.clients == ["mover"]
+            file.write_text(new.uri)
+            await old.kill()
+            await asyncio.wait_for(transport.publish("a", b"b"), 10)
+            assert new.clients == ["mover"]
+            assert new.ledger.payloads() == [b"b"]
