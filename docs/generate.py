@@ -495,7 +495,11 @@ def _option(described: Any, parameter: inspect.Parameter) -> list[str]:
     if described.metavar:
         shown += f" {described.metavar}"
     default = parameter.default
-    return [shown, "" if default in (None, False) else code(str(default)), words(described.help or "")]
+    if default is inspect.Parameter.empty:
+        text = "must be given"
+    else:
+        text = "" if default in (None, False) else code(str(default))
+    return [shown, text, words(described.help or "")]
 
 
 def connection_options() -> str:

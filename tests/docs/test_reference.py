@@ -187,7 +187,7 @@ def test_no_page_shows_an_option_of_the_command_line_that_does_not_exist(pages: 
     for page, text in pages.items():
         if page != "docs/reference/commands.md":
             lines = re.findall(
-                r"^(?:\$ |    )?.*\bswitchgear (?:pub|sub|demo|plugins|activemq)\b.*$", text, re.MULTILINE
+                r"^(?:\$ |    )?.*\bswitchgear (?:pub|sub|demo|simulate|plugins|activemq)\b.*$", text, re.MULTILINE
             )
             shown |= set(re.findall(r"(?<!\w)--[a-z][\w-]*", "\n".join(lines)))
     assert shown - listed == set()
