@@ -1,4 +1,4 @@
-"""The testing kit: virtual time, a network in memory, a scripted driver, and a small broker. For third parties too.
+"""The testing kit: virtual time, a network in memory, a scripted driver, a small broker, a fault proxy. For third parties too.
 
 Real brokers in processes of their own are in `switchgear.testing.processes`, which is imported only when asked for.
 """
@@ -6,6 +6,7 @@ Real brokers in processes of their own are in `switchgear.testing.processes`, wh
 from switchgear.testing.broker import Broker, Faults, Ledger, Store
 from switchgear.testing.clock import StuckError, VirtualLoop, run_virtual
 from switchgear.testing.network import Dialled, MemoryNetwork
+from switchgear.testing.proxy import FaultProxy
 from switchgear.testing.scripted import (
     Accept,
     Answer,
@@ -18,16 +19,19 @@ from switchgear.testing.scripted import (
     ScriptedLink,
     Step,
 )
+from switchgear.testing.threads import BackgroundLoop, ThreadedBroker, ThreadedPair, ThreadedProxy
 from switchgear.testing.wire import End, Wire, connect_wire
 
 __all__ = [
     "Accept",
     "Answer",
+    "BackgroundLoop",
     "Broker",
     "Call",
     "Dialled",
     "End",
     "Fail",
+    "FaultProxy",
     "Faults",
     "Hang",
     "Ledger",
@@ -39,6 +43,9 @@ __all__ = [
     "Step",
     "Store",
     "StuckError",
+    "ThreadedBroker",
+    "ThreadedPair",
+    "ThreadedProxy",
     "VirtualLoop",
     "Wire",
     "connect_wire",
