@@ -59,9 +59,9 @@ VERDICTS: st.SearchStrategy[Verdict] = st.one_of(
 )
 LIMITS = st.builds(
     GiveUpAfter,
-    attempts=st.one_of(st.none(), st.none(), st.integers(0, 6)),
-    sweeps=st.one_of(st.none(), st.none(), st.integers(0, 4)),
-    seconds=st.one_of(st.none(), st.none(), st.sampled_from([0.0, 1.0, 30.0])),
+    attempts=st.sampled_from([None, None, None, None, 0, 2, 5]),
+    sweeps=st.sampled_from([None, None, None, None, 0, 1, 4]),
+    seconds=st.sampled_from([None, None, None, None, 0.0, 1.0, 30.0]),
 )
 POLICIES: st.SearchStrategy[Backoff] = st.sampled_from(
     [
@@ -94,8 +94,8 @@ class MachineStates(RuleBasedStateMachine):
         limits=LIMITS,
         startup=st.one_of(st.none(), LIMITS),
         fatal=st.booleans(),
-        ahead=st.booleans(),
-        endpoints=LISTS.filter(bool),
+        ahead=st.sampled_from([True, True, False]),
+        endpoints=LISTS.filter(lambda endpoints: len(endpoints) > 1),
         keep=st.booleans(),
         seed=st.integers(0, 1000),
         now=st.sampled_from([0.0, 1000.0, 1e9]),
@@ -136,6 +136,7 @@ class MachineStates(RuleBasedStateMachine):
         self.has_ended = False
         self.is_final = False  # a final FailWaiters came and nothing was begun since
         self.begun = 0  # attempts since the last usable connection or the last start
+        self.user_starts()
 
     # The environment: effects on paper. --------------------------------------------------------------------------
 
@@ -275,18 +276,19 @@ class MachineStates(RuleBasedStateMachine):
         self.feed(ev.StartRequested())
 
     @rule()
-    @precondition(lambda self: len(self.old) > 15)
+    @precondition(lambda self: len(self.old) % 8 == 7)  # seldom
     def user_stops(self) -> None:
         self.feed(ev.StopRequested())
 
     @rule()
-    @precondition(lambda self: self.state is not State.STOPPED)
+    @precondition(lambda self: self.state is not State.STOPPED and len(self.old) % 4 == 1)
     def user_reconnects(self) -> None:
         if self.state in {State.GAVE_UP, State.CONNECTED}:
             self.begun = 0
         self.feed(ev.ReconnectRequested("the user says so"))
 
     @rule(endpoints=LISTS)
+    @precondition(lambda self: len(self.old) % 4 == 3)
     def list_changes(self, endpoints: tuple[Endpoint, ...]) -> None:
         self.feed(ev.EndpointsChanged(endpoints))
 
@@ -373,36 +375,47 @@ class MachineStates(RuleBasedStateMachine):
         self.now = max(self.now, self.timers.pop(timer))
         self.feed(ev.TimerFired(timer))
 
+    def move_on(self) -> None:
+        """To an attempt that has just begun, where that is possible."""
+        for _ in range(3):
+            if self.state in {State.WAITING, State.DECIDING, State.SELECTING}:
+                self.agree()
+
     @rule(failure=FAILURES)
     @precondition(lambda self: self.state in {State.WAITING, State.DECIDING, State.SELECTING})
     def sweep_goes_on(self, failure: Failure) -> None:
         """A shortcut to late sweeps."""
-        for _ in range(3):
-            self.agree()
+        self.move_on()
         for generation, book in self.open_books("dialling").items():
             book.phase = "ended"
             self.feed(ev.AttemptFailed(generation, failure))
 
-    @rule()
-    @precondition(lambda self: ev.Timer.AHEAD in self.timers and self.settings.dials_ahead)
-    def broker_is_slow(self) -> None:
-        """A shortcut to a second dial."""
-        self.timer_goes_off(ev.Timer.AHEAD)
-        self.agree()
+    @rule(is_dialled=st.booleans(), is_answered=st.booleans())
+    @precondition(
+        lambda self: self.settings.dials_ahead and not self.open_books("restoring", "usable") and self.open_ask
+    )
+    def broker_is_slow(self, *, is_dialled: bool, is_answered: bool) -> None:
+        """A shortcut to a second dial beside one that is slow, or beside a CONNECT."""
+        self.move_on()
+        for generation in list(self.open_books("dialling"))[: int(is_dialled)]:
+            self.books[generation].phase = "dialled"
+            self.feed(ev.DialSucceeded(generation))
+        if ev.Timer.AHEAD in self.timers:
+            self.timer_goes_off(ev.Timer.AHEAD)
+            if is_answered:
+                self.agree()
 
-    @rule()
+    @rule(steps=st.integers(1, 4))
     @precondition(lambda self: self.state not in {State.STOPPED, State.GAVE_UP, State.CONNECTED})
-    def all_goes_well(self) -> None:
+    def all_goes_well(self, steps: int) -> None:
         """A shortcut to a usable connection."""
-        steps: list[tuple[str, str, type]] = [
+        ways: list[tuple[str, str, type]] = [
             ("dialling", "dialled", ev.DialSucceeded),
             ("connecting", "restoring", ev.ConnectSucceeded),
             ("restoring", "usable", ev.SessionRestored),
         ]
-        for _ in range(3):
-            if self.state is not State.CONNECTING:
-                self.agree()
-        for old, new, event in steps:
+        self.move_on()
+        for old, new, event in ways[:steps]:
             for generation in list(self.open_books(old))[:1]:
                 self.books[generation].phase = new
                 self.feed(event(generation, True) if event is ev.ConnectSucceeded else event(generation))
@@ -562,8 +575,8 @@ class MachineStates(RuleBasedStateMachine):
 
 TestMachineStates = MachineStates.TestCase
 TestMachineStates.settings = settings(
-    max_examples=300,
-    stateful_step_count=60,
+    max_examples=400,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
