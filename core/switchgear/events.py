@@ -120,6 +120,18 @@ class HealthProved:
 
 
 @frozen
+class EndpointProved:
+    """A probe of an endpoint other than the present one reached CONNACK."""
+
+    key: str
+
+
+@frozen
+class CredentialsChanged:
+    """What endpoints were quarantined for may be mended: files or secrets are others now."""
+
+
+@frozen
 class EndpointsChanged:
     """The list of candidates is another now."""
 
@@ -139,5 +151,7 @@ Event = (
     | SessionRestored
     | ConnectionLost
     | HealthProved
+    | EndpointProved
+    | CredentialsChanged
     | EndpointsChanged
 )

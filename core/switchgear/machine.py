@@ -281,24 +281,36 @@ class Machine:
         self.current = self.ahead = None
 
     def _reconnect(self, event: ev.ReconnectRequested, now: float) -> None:
-        self.health.release()
+        if not event.is_planned:
+            self.health.release()
         if self.state in {S.SELECTING, S.CONNECTING}:
             return  # one is being made: there is nothing quicker
         if self.state in {S.RESTORING, S.CONNECTED}:
             self._end_all(Failure(Cause.REQUESTED, event.why))
         if self.outage_since is None or self.state is S.GAVE_UP:
             self._begin_outage(now)
+        self.attempts = self.sweeps_failed = 0  # asked for anew: the limits count anew
         self._start_sweep(now)
+
+    def _proved_elsewhere(self, event: ev.EndpointProved, _now: float) -> None:
+        self.health.succeeded(event.key)
+
+    def _credentials_changed(self, _event: ev.CredentialsChanged, now: float) -> None:
+        self._release(now, self.endpoints)
+
+    def _release(self, now: float, endpoints: tuple[Endpoint, ...]) -> None:
+        """Lift every quarantine; where nothing else was waited for, only the back-off is, and then for *endpoints*."""
+        was_empty_handed = self.health.fatal(self.endpoints, now) is not None
+        self.endpoints = endpoints
+        self.health.release()
+        if was_empty_handed and self.state is S.WAITING and self._waiting_for is _Wait.SWEEP:
+            self._schedule(now)
 
     def _endpoints_changed(self, event: ev.EndpointsChanged, now: float) -> None:
         if event.endpoints == self.endpoints:
             return
-        was_empty_handed = self.health.fatal(self.endpoints, now) is not None
-        self.endpoints = event.endpoints
-        self.health.release()
         self._emit("endpoints_changed", endpoints=", ".join(str(e) for e in event.endpoints))
-        if was_empty_handed and self.state is S.WAITING and self._waiting_for is _Wait.SWEEP:
-            self._schedule(now)
+        self._release(now, event.endpoints)
 
     # Deciding when. ----------------------------------------------------------------------------------------------
 
@@ -639,5 +651,7 @@ _HANDLERS: Final[Mapping[type, Callable[[Machine, Any, float], None]]] = {
     ev.SessionRestored: Machine._restored,
     ev.ConnectionLost: Machine._lost,
     ev.HealthProved: Machine._healthy,
+    ev.EndpointProved: Machine._proved_elsewhere,
+    ev.CredentialsChanged: Machine._credentials_changed,
     ev.EndpointsChanged: Machine._endpoints_changed,
 }

@@ -17,13 +17,12 @@ from switchgear import effects as do
 from switchgear import events as ev
 from switchgear.backoff import ConnectBudget, Fleet
 from switchgear.cause import Cause, Failure
+from switchgear.credentials import Credentials
 from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
 from switchgear.endpoint import Endpoint, Group, SessionKind
-from switchgear.errors import ConfigurationError
 from switchgear.hookspecs import Context, Proceed
 from switchgear.machine import Machine
 from switchgear.moves import Moves
-from switchgear.workers import LOOKUPS
 
 if TYPE_CHECKING:
     import random
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from switchgear.profile import Profile
 
 log = logging.getLogger("switchgear.manager")
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
 
 POLITE: Final = 2.0
 """Seconds that a DISCONNECT may take to be flushed before the connection is dropped."""
@@ -104,6 +106,7 @@ class ConnectionManager:
     driver: Driver = field(init=False)
     machine: Machine = field(init=False)
     moves: Moves = field(init=False)
+    credentials: Credentials = field(init=False)
     connection: Connection | None = field(default=None, init=False)
     """The usable one."""
     _live: dict[int, _Live] = field(factory=dict, init=False)
@@ -112,6 +115,7 @@ class ConnectionManager:
     _closing: set[asyncio.Task[None]] = field(factory=set, init=False)
     _events: list[ev.Event] = field(factory=list, init=False)
     _groups: dict[str, Group] = field(factory=dict, init=False)
+    _watches_credentials: bool = field(default=False, init=False)
     _is_feeding: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -119,6 +123,7 @@ class ConnectionManager:
         settings = self.plan.machine_settings(self.profile, dials_ahead=self.driver.features.dials_ahead)
         self.machine = Machine(settings, self.rng, self.plan.endpoints)
         self._groups = {group.name: group for group in self.plan.groups}
+        self.credentials = Credentials(self.profile)
         self.moves = Moves(self, self.plan.failback, self.plan.keeps_spare)
 
     # Events in, effects out. -------------------------------------------------------------------------------------
@@ -158,6 +163,21 @@ class ConnectionManager:
 
     def _emit(self, effect: do.Emit) -> None:
         self.narrator.emit(effect.name, **effect.facts)
+        if effect.name == "quarantined" and not self._watches_credentials:
+            self._watches_credentials = True
+            self.spawn(self._watch_credentials())
+
+    async def _watch_credentials(self) -> None:
+        """While an endpoint is quarantined: see whether what it was quarantined for has been mended."""
+        health = self.machine.health
+        before = await self.credentials.fingerprint()
+        while any(health.is_quarantined(e.key, self.loop.time()) for e in self.machine.endpoints):
+            await asyncio.sleep(LOOK_AGAIN)
+            after = await self.credentials.fingerprint()
+            if after != before:
+                self.feed(ev.CredentialsChanged())
+                break
+        self._watches_credentials = False
 
     # Plugins. ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +299,7 @@ class ConnectionManager:
         timeout = endpoint.connect_timeout or self.profile.connect_timeout
         try:
             await self.budget(endpoint)
-            username, password = await self.credentials(endpoint)
+            username, password = await self.credentials.of(endpoint)
             if self._closing:  # the older connection is closed before the next CONNECT is sent
                 await asyncio.wait(self._closing, timeout=POLITE)
             kind = self.machine.settings.sessions.get(endpoint.group)
@@ -306,25 +326,6 @@ class ConnectionManager:
             at = shared_budget(self.loop, endpoint.key, policy).reserve(self.loop.time())
             if at > self.loop.time():
                 await asyncio.sleep(at - self.loop.time())
-
-    async def credentials(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
-        """User name and password for *endpoint*; asked anew each time. Raises `AttemptFailed`."""
-        username = self.profile.username if endpoint.username is None else endpoint.username
-        secret = self.profile.password if endpoint.password is None else endpoint.password
-        if secret is None:
-            return username, None
-        try:
-            if not secret.is_dynamic:
-                return username, secret.reveal()
-            async with asyncio.timeout(self.profile.hook_timeout):
-                return username, await LOOKUPS.run(secret.reveal)
-        except TimeoutError as error:
-            detail = f"asking for the password took more than {self.profile.hook_timeout:g} s"
-            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
-        except Exception as error:
-            # Only our own errors are known to hold no secret.
-            detail = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
-            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
 
     def _attempt_failed(self, generation: int, error: Exception) -> None:
         if isinstance(error, AttemptFailed):

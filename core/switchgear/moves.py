@@ -102,7 +102,7 @@ class Moves:
                 failure = await self.probe(endpoint)
                 manager.narrator.emit("probed", endpoint=str(endpoint), result=str(failure or "CONNACK"))
                 if failure is None:
-                    manager.machine.health.succeeded(endpoint.key)
+                    manager.feed(ev.EndpointProved(endpoint.key))
                 if scout.probed(endpoint.key, manager.loop.time(), is_good=failure is None):
                     scout.moved()
                     await self.move(f"fail-back to {endpoint}")
@@ -117,7 +117,7 @@ class Moves:
         link = None
         try:
             await manager.budget(endpoint)
-            username, password = await manager.credentials(endpoint)
+            username, password = await manager.credentials.of(endpoint)
             request = ConnectRequest(
                 endpoint=endpoint,
                 clean_start=True,

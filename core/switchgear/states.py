@@ -37,23 +37,27 @@ TRANSITIONS: Final[Mapping[State, Mapping[type, set[State]]]] = {
         ev.StartRequested: {S.WAITING, S.SELECTING, S.DECIDING, S.GAVE_UP},
         ev.StopRequested: {S.STOPPED},
         ev.EndpointsChanged: {S.STOPPED},
+        ev.CredentialsChanged: {S.STOPPED},
     },
     S.DECIDING: {
         ev.VerdictGiven: _HERE_OR_ON,
         ev.ReconnectRequested: _HERE_OR_ON,
         ev.EndpointsChanged: {S.DECIDING},
+        ev.CredentialsChanged: {S.DECIDING},
         ev.StopRequested: {S.STOPPED},
     },
     S.WAITING: {
         ev.TimerFired: _HERE_OR_ON,
         ev.ReconnectRequested: _HERE_OR_ON,
         ev.EndpointsChanged: {S.WAITING} | _HERE_OR_ON,
+        ev.CredentialsChanged: {S.WAITING} | _HERE_OR_ON,
         ev.StopRequested: {S.STOPPED},
     },
     S.SELECTING: {
         ev.EndpointSelected: {S.CONNECTING, S.DECIDING, S.GAVE_UP},
         ev.ReconnectRequested: {S.SELECTING},
         ev.EndpointsChanged: {S.SELECTING},
+        ev.CredentialsChanged: {S.SELECTING},
         ev.StopRequested: {S.STOPPED},
     },
     S.CONNECTING: {
@@ -65,6 +69,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type, set[State]]]] = {
         ev.ConnectionLost: {S.CONNECTING} | _HERE_OR_ON,
         ev.ReconnectRequested: {S.CONNECTING},
         ev.EndpointsChanged: {S.CONNECTING},
+        ev.CredentialsChanged: {S.CONNECTING},
         ev.StopRequested: {S.STOPPED},
     },
     S.RESTORING: {
@@ -73,6 +78,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type, set[State]]]] = {
         ev.HealthProved: {S.RESTORING},
         ev.ReconnectRequested: _HERE_OR_ON,
         ev.EndpointsChanged: {S.RESTORING},
+        ev.CredentialsChanged: {S.RESTORING},
         ev.StopRequested: {S.STOPPED},
     },
     S.CONNECTED: {
@@ -81,12 +87,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[type, set[State]]]] = {
         ev.ConnectionLost: {S.DECIDING, S.GAVE_UP},
         ev.ReconnectRequested: _HERE_OR_ON,
         ev.EndpointsChanged: {S.CONNECTED},
+        ev.CredentialsChanged: {S.CONNECTED},
+        ev.EndpointProved: {S.CONNECTED},
         ev.StopRequested: {S.STOPPED},
     },
     S.GAVE_UP: {
         ev.StartRequested: {S.WAITING, S.SELECTING, S.DECIDING, S.GAVE_UP},
         ev.ReconnectRequested: _HERE_OR_ON,
         ev.EndpointsChanged: {S.GAVE_UP},
+        ev.CredentialsChanged: {S.GAVE_UP},
         ev.StopRequested: {S.STOPPED},
     },
 }

@@ -54,13 +54,17 @@ class TLS:
         """Raise `UnreadableFile` when a file is missing, unreadable or not what it should be; may block on the disk."""
         self.context()
 
+    def stamps(self) -> tuple[object, ...]:
+        """What tells one version of the files from the next; looks at the disk."""
+        return tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
+
     def context(self) -> ssl.SSLContext:
         """The context for these settings, made anew when a file has changed.
 
         Raises:
             UnreadableFile: a file is missing, unreadable, or no PEM of the right kind; the key does not match.
         """
-        key = (evolve(self, key_password=None), *(_stamp(p) for p in (self.ca_file, self.cert_file, self.key_file)))
+        key = (evolve(self, key_password=None), *self.stamps())
         context = _CONTEXTS.get(key)
         if context is None:
             context = self._make()

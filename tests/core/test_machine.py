@@ -556,6 +556,8 @@ def fresh(kind: type, machine: Machine) -> ev.Event:
         ev.ConnectionLost(generation, LOST),
         ev.HealthProved(generation),
         ev.EndpointsChanged((C,)),
+        ev.EndpointProved(B.key),
+        ev.CredentialsChanged(),
     ]
     return next(event for event in events if type(event) is kind)
 

@@ -283,7 +283,7 @@ class MachineStates(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.state is not State.STOPPED and len(self.old) % 4 == 1)
     def user_reconnects(self) -> None:
-        if self.state in {State.GAVE_UP, State.CONNECTED}:
+        if self.state not in {State.SELECTING, State.CONNECTING}:
             self.begun = 0
         self.feed(ev.ReconnectRequested("the user says so"))
 
@@ -291,6 +291,19 @@ class MachineStates(RuleBasedStateMachine):
     @precondition(lambda self: len(self.old) % 4 == 3)
     def list_changes(self, endpoints: tuple[Endpoint, ...]) -> None:
         self.feed(ev.EndpointsChanged(endpoints))
+
+    @rule(is_planned=st.booleans())
+    @precondition(lambda self: self.state is State.CONNECTED and len(self.old) % 4 == 2)
+    def move_is_made(self, *, is_planned: bool) -> None:
+        for endpoint in self.machine.endpoints[1:]:
+            self.feed(ev.EndpointProved(endpoint.key))
+        self.begun = 0
+        self.feed(ev.ReconnectRequested("fail-back", is_planned=is_planned))
+
+    @rule()
+    @precondition(lambda self: self.state is not State.STOPPED and len(self.old) % 4 == 0)
+    def credentials_change(self) -> None:
+        self.feed(ev.CredentialsChanged())
 
     @rule(seconds=SECONDS)
     def time_passes(self, seconds: float) -> None:
@@ -430,7 +443,14 @@ class MachineStates(RuleBasedStateMachine):
                 is_stale = self.open_ask is None or self.open_ask.ask != ask
             case ev.TimerFired(timer):
                 is_stale = timer not in self.timers
-            case ev.StartRequested() | ev.StopRequested() | ev.ReconnectRequested() | ev.EndpointsChanged():
+            case (
+                ev.StartRequested()
+                | ev.StopRequested()
+                | ev.ReconnectRequested()
+                | ev.EndpointsChanged()
+                | ev.EndpointProved()
+                | ev.CredentialsChanged()
+            ):
                 is_stale = False
             case _:
                 is_stale = event.generation not in self.open_books()

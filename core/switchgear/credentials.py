@@ -1,0 +1,65 @@
+"""User names, passwords and certificate files of one transport: asked for before each connect, watched for changes.
+
+Asks callables, and looks at files, on worker threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from switchgear.cause import Cause, Failure
+from switchgear.drivers.base import AttemptFailed
+from switchgear.errors import ConfigurationError
+from switchgear.workers import LOOKUPS
+
+if TYPE_CHECKING:
+    from switchgear.endpoint import Endpoint
+    from switchgear.profile import Profile
+    from switchgear.secrets import Secret
+
+
+@frozen
+class Credentials:
+    """What a profile says of who we are."""
+
+    _profile: Profile
+
+    async def of(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
+        """User name and password for *endpoint*; its own go before the profile's. Asked anew each time.
+
+        Raises:
+            AttemptFailed: they could not be had, or not within the hook timeout.
+        """
+        username = self._profile.username if endpoint.username is None else endpoint.username
+        secret = self._profile.password if endpoint.password is None else endpoint.password
+        return username, None if secret is None else await self._reveal(secret)
+
+    async def _reveal(self, secret: Secret) -> bytes:
+        try:
+            if not secret.is_dynamic:
+                return secret.reveal()
+            async with asyncio.timeout(self._profile.hook_timeout):
+                return await LOOKUPS.run(secret.reveal)
+        except TimeoutError as error:
+            detail = f"asking for the password took more than {self._profile.hook_timeout:g} s"
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+        except Exception as error:
+            # Only our own errors are known to hold no secret.
+            detail = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+
+    async def fingerprint(self) -> object:
+        """Something that is another value when the files of ``tls`` or the password have changed."""
+        tls = self._profile.tls
+        files = None if tls is None else await LOOKUPS.run(tls.stamps)
+        secret = self._profile.password
+        if secret is None or not secret.is_dynamic:
+            return files
+        try:
+            return files, hashlib.sha256(await self._reveal(secret)).digest()
+        except AttemptFailed:
+            return files, None
