@@ -18,7 +18,7 @@ from switchgear import events as ev
 from switchgear.backoff import ConnectBudget, Fleet
 from switchgear.cause import Cause, Failure
 from switchgear.credentials import Credentials
-from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
+from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, DeafListener, Driver, Link
 from switchgear.endpoint import Endpoint, Group, SessionKind
 from switchgear.hookspecs import Context, Proceed
 from switchgear.machine import Machine
@@ -415,12 +415,30 @@ class ConnectionManager:
         finally:
             connection.abort()
 
+    async def _end_session(self, endpoint: Endpoint) -> None:
+        """Have the broker forget a session under a random client id: nobody will ever ask for it again."""
+        if self.machine.settings.sessions.get(endpoint.group) is SessionKind.CLEAN:
+            return
+        try:
+            async with asyncio.timeout(POLITE):
+                username, password = await self.credentials.of(endpoint)
+                request = ConnectRequest(
+                    endpoint=endpoint, clean_start=True, keeps_session=False, username=username, password=password
+                )
+                link = await self.driver.dial(endpoint)
+                await (await self.driver.connect(link, request, DeafListener())).disconnect()
+        except Exception as error:  # the broker forgets it in its own time
+            log.debug("switchgear.session_left_behind", extra={"endpoint": str(endpoint), "error": str(error)})
+
     async def close(self) -> None:
         """Stop, say goodbye, leave nothing behind."""
+        usable = self.machine.current.endpoint if self.connection is not None and self.machine.current else None
         self.feed(ev.StopRequested())
         self.moves.close()
         if self._closing:
             await asyncio.wait(self._closing, timeout=2 * POLITE)
+        if usable is not None and self.profile.client_id is None:
+            await self._end_session(usable)
         for task in list(self._tasks):
             if task is not asyncio.current_task(self.loop):
                 task.cancel()

@@ -1,0 +1,20 @@
+"""Sessions of a transport that was given no client id."""
+
+from __future__ import annotations
+
+import pytest
+import switchgear
+from switchgear.testing.broker import Broker
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_random_client_id_leaves_no_session(protocol: str) -> None:
+    """A list without a client id keeps its session over losses, and leaves none behind when it is closed."""
+    async with Broker() as broker:
+        await broker.start()
+        async with switchgear.aio.connect([broker.uri, "mqtt://127.0.0.1:1"], protocol=protocol) as transport:
+            await transport.wait_connected(10)
+            broker.faults.reset()
+            await transport.publish("a")
+            assert [False, True] == [connect.session_present for connect in broker.ledger.connects()]
+        assert {} == broker.store.sessions
