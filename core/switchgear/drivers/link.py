@@ -203,7 +203,7 @@ def _close_late(task: asyncio.Task[socket.socket]) -> None:
 
 
 async def _open(family: socket.AddressFamily, address: tuple[Any, ...]) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # said, or asyncio sets no TCP_NODELAY
     try:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, address)
