@@ -7,19 +7,21 @@ read in one pass; nothing is copied that need not be.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from switchgear.cause import Cause, Failure, from_exception, from_reason_code, from_return_code
+from switchgear.cause import Cause, Failure, from_exception, from_return_code
 from switchgear.drivers.base import AttemptFailed, DriverSettings, Filter, Limits, Listener
 from switchgear.drivers.packets import (
     pack_length,
     pack_properties,
-    read_disconnect,
     read_length,
     read_limits,
     read_properties,
+    read_reason,
 )
 from switchgear.drivers.session import Session
 from switchgear.errors import MessageTooLarge
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from switchgear.delivery import Delivery
     from switchgear.drivers.link_base import ByteLink
     from switchgear.drivers.paho import Codec
+
+log = logging.getLogger("switchgear.drivers.paho")
 
 GATHER: Final = 65536
 """Bytes that are gathered before they are written in the middle of a turn: asyncio's own high-water mark."""
@@ -283,10 +287,18 @@ class PahoConnection:
                 return
             data = bytes(tail)
             tail.clear()
+        if not self.acknowledged.done() and data[0] >> 4 != _CONNACK:
+            self._lose(
+                Failure(Cause.PROTOCOL_ERROR, "the first packet is no CONNACK; check that this port speaks MQTT")
+            )
+            return
         try:
             used = self._packets(data)
-        except (ValueError, IndexError, UnicodeDecodeError) as error:
-            self._lose(Failure(Cause.PROTOCOL_ERROR, f"malformed packet from the broker ({error})"))
+        except Exception as error:  # paho raises many kinds; none may pass into asyncio, which would hide it
+            log.debug("switchgear.malformed_packet", exc_info=error)
+            self._lose(
+                Failure(Cause.PROTOCOL_ERROR, f"malformed packet from the broker ({error or type(error).__name__})")
+            )
             return
         if not self.is_open:
             return
@@ -317,6 +329,8 @@ class PahoConnection:
                 self._wanted = stop - position
                 break
             kind = data[position] >> 4
+            if size < 2 and _PUBLISH <= kind <= _PUBCOMP:
+                raise ValueError(f"packet type {kind} of {size} bytes")
             if kind == _PUBACK:
                 delivery = deliveries.pop(data[start] << 8 | data[start + 1], None)
                 if delivery is not None:
@@ -332,10 +346,10 @@ class PahoConnection:
                 self._exactly_once(kind, data[start] << 8 | data[start + 1], data[start + 2] if size > 2 else 0)
             else:
                 self._control(kind, data[position:stop], data[start:stop])
-                if not self.is_open:
-                    return stop
                 deliveries, session = self._session.deliveries, self._session
             position = stop
+            if not self.is_open:  # the listener, or the packet, has ended it
+                break
         return position
 
     def _exactly_once(self, kind: int, packet_id: int, code: int) -> None:
@@ -372,15 +386,19 @@ class PahoConnection:
             packet_id = body[position] << 8 | body[position + 1]
             position += 2
         properties = None
+        if qos == 3:
+            raise ValueError("QoS 3")
+        if qos and packet_id == 0:
+            raise ValueError("packet id 0")
         if self._is_v5:
             if body[position] == 0:
                 position += 1
             else:
                 properties, used = read_properties(body[position:])
                 position += used
+        if position > len(body):
+            raise ValueError("it ends too soon")
         token = None
-        if qos == 3:
-            raise ValueError("QoS 3")
         if qos:
             session = self._session
             token = (qos, packet_id, session)
@@ -398,36 +416,33 @@ class PahoConnection:
 
     def _control(self, kind: int, packet: bytes, body: bytes) -> None:
         """The packets that paho decodes."""
+        if kind == _CONNACK and self.acknowledged.done():
+            raise ValueError("a second CONNACK")
         if kind == _CONNACK and not self._is_v5 and len(body) >= 2 and body[1]:
             self._refuse(from_return_code(body[1]))
+        elif kind == _CONNACK and len(body) >= 2 and body[1] >= 0x80:
+            self._refuse(read_reason(body[1:], PacketTypes.CONNACK))  # paho does not know all codes
         elif kind in {_CONNACK, _SUBACK, _UNSUBACK}:
             if kind != _CONNACK:
                 self._listener.on_healthy()
             self._codec.pipe.feed(packet)
-            is_fine = self._codec.loop_read() in {0, 7}
-            # For a CONNACK that refuses, paho returns an error after it has called back.
-            if not is_fine and not (kind == _CONNACK and self.acknowledged.done()):
+            if self._codec.loop_read() not in {0, 7}:
                 raise ValueError(f"packet type {kind}")
         elif kind == _DISCONNECT and self._is_v5:
-            self._lose(read_disconnect(body))
+            self._lose(read_reason(body, PacketTypes.DISCONNECT))
         else:
             raise ValueError(f"packet type {kind}")
 
     def _on_connack(self, _client: object, _data: object, flags: Any, reason: ReasonCode, properties: Any) -> None:
-        if self.acknowledged.done():
-            self._lose(Failure(Cause.PROTOCOL_ERROR, "a second CONNACK"))
-        elif reason.value >= 0x80:
-            text = getattr(properties, "ReasonString", "")
-            reference = getattr(properties, "ServerReference", None)
-            self._refuse(from_reason_code(reason.value, text, server_reference=reference))
-        else:
-            self.session_present = bool(flags.session_present)
-            if properties is not None and self._is_v5:
-                self.limits = read_limits(properties)
-                if self.limits.keepalive is not None:
-                    self._keepalive = self.limits.keepalive
-            self.acknowledged.set_result(None)
-            self._tick()
+        if self.acknowledged.done() or reason.value:
+            raise ValueError(f"CONNACK {reason}")
+        self.session_present = bool(flags.session_present)
+        if properties is not None and self._is_v5:
+            self.limits = read_limits(properties)
+            if self.limits.keepalive is not None:
+                self._keepalive = self.limits.keepalive
+        self.acknowledged.set_result(None)
+        self._tick()
 
     def _refuse(self, failure: Failure) -> None:
         if not self.acknowledged.done():
@@ -442,7 +457,10 @@ class PahoConnection:
 
     def link_lost(self, error: BaseException | None) -> None:
         """The link is over. Part of `switchgear.drivers.link_base.Sink`."""
-        self._lose(Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error))
+        if isinstance(error, AttemptFailed):
+            self._lose(error.failure)
+        else:
+            self._lose(Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error))
 
     def link_writable(self) -> None:
         """The link takes more. Part of `switchgear.drivers.link_base.Sink`."""

@@ -96,11 +96,11 @@ def read_limits(properties: Any) -> Limits:
     )
 
 
-def read_disconnect(body: bytes) -> Failure:
-    """What the broker's DISCONNECT says (MQTT 5, 3.14)."""
+def read_reason(body: bytes, packet_type: int) -> Failure:
+    """What a broker's CONNACK (after its flags) or DISCONNECT says (MQTT 5, 3.2.2.2 and 3.14)."""
     if not body:
         return from_reason_code(0)
-    properties = properties_of(PacketTypes.DISCONNECT)
+    properties = properties_of(packet_type)
     if len(body) > 1:
         properties.unpack(body[1:])
     reference = getattr(properties, "ServerReference", None)

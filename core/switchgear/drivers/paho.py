@@ -132,7 +132,7 @@ class PahoDriver:
         stream = await self._opener(endpoint, self._settings)
         if not endpoint.is_websocket:
             return stream
-        link = WebSocketLink(stream, endpoint, self._settings.maximum_packet_size)
+        link = WebSocketLink(stream, endpoint)
         try:
             await link.upgraded(endpoint.connect_timeout or self._settings.connect_timeout)
         except BaseException:

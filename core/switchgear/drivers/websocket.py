@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 class WebSocketLink(LinkBase):
     """Speaks WebSocket on a `ByteLink` and is one."""
 
-    def __init__(self, stream: ByteLink, endpoint: Endpoint, max_size: int | None) -> None:
+    def __init__(self, stream: ByteLink, endpoint: Endpoint) -> None:
         super().__init__()
         uri = parse_ws_uri(f"{endpoint.scheme}://{endpoint.authority}{endpoint.path}")
         self._stream = stream
-        self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol("mqtt")], max_size=max_size)
+        # No limit of frames: one may hold several packets (MQTT-6.0.0-2), each of which is measured by itself.
+        self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol("mqtt")], max_size=None)
         self._upgraded: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         stream.attach(self)
         self._protocol.send_request(self._protocol.connect())
@@ -104,8 +105,13 @@ class WebSocketLink(LinkBase):
                 self._deliver(bytes(event.data))
         self._flush()
         error = self._protocol.handshake_exc or self._protocol.parser_exc
-        if error is not None:
-            self._answered()
+        if self._upgraded is not None:
+            if error is not None:
+                self._answered()
+        elif error is not None:
+            self._end(AttemptFailed(Failure(Cause.PROTOCOL_ERROR, f"WebSocket: {error}")))
+        elif self._protocol.close_rcvd is not None:
+            self._end(None)
 
     def _answered(self) -> None:
         if self._upgraded is not None and not self._upgraded.done():
