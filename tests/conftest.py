@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import sys
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +18,10 @@ from switchgear.workers import HANDLERS, LOOKUPS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest.register_assert_rewrite("switchgear.testing.driver_contract")
+
 GRACE = 6.0
-"""Seconds that idle threads of our pools get to end; they are told to be idle for a twentieth of a second only."""
+"""Seconds that idle threads of our pools get to end; they are told to be idle for 5 ms only."""
 
 LONGEST = 20.0
 """Seconds that an `async def` test may take."""
@@ -32,8 +36,8 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _short_idleness() -> None:
     """The threads of our pools end soon after their work."""
-    LOOKUPS.idle = HANDLERS.idle = 0.05
-    shared_runner()._idle = 0.05
+    LOOKUPS.idle = HANDLERS.idle = 0.005
+    shared_runner()._idle = 0.005
 
 
 @pytest.fixture(autouse=True)
@@ -44,8 +48,14 @@ def _no_thread_is_left() -> Iterator[None]:
     end = time.monotonic() + GRACE
     while left := set(_ours()) - before:
         if time.monotonic() > end:
-            pytest.fail(f"threads are left: {sorted(thread.name for thread in left)}")
-        time.sleep(0.005)
+            frames = sys._current_frames()
+            where = {
+                thread.name: "".join(traceback.format_stack(frames[thread.ident]))
+                for thread in left
+                if thread.ident in frames
+            }
+            pytest.fail("threads are left: " + "\n".join(f"{name}\n{stack}" for name, stack in where.items()))
+        time.sleep(0.002)
 
 
 def _ours() -> list[threading.Thread]:

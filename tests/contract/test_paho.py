@@ -1,0 +1,79 @@
+"""The paho driver under the contract, over TCP, TLS and WebSocket, in MQTT 3.1.1 and 5."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+from switchgear import TLS
+from switchgear.drivers.paho import PahoDriver
+from switchgear.testing.driver_contract import HOST, DriverContract
+
+if TYPE_CHECKING:
+    from switchgear.drivers.base import Connection, Driver, DriverSettings
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, TLS]:
+    """A server with a certificate, and a client that trusts it."""
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(HOST).configure_cert(server)
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return server, TLS(ca_file=path)
+
+
+class Paho(DriverContract):
+    """What all of them share."""
+
+    def make_driver(self, settings: DriverSettings) -> Driver:
+        """Part of `DriverContract`."""
+        return PahoDriver(settings)
+
+    def advance_packet_ids(self, driver: Driver, connection: Connection, to: int) -> bool:
+        """Part of `DriverContract`."""
+        assert isinstance(driver, PahoDriver)
+        driver._session._last = to
+        return True
+
+    @pytest.fixture(autouse=True)
+    def _trust(self, certificates: tuple[ssl.SSLContext, TLS]) -> None:
+        """Have the server show its certificate, and the client trust it."""
+        self.server_tls, self.client_tls = certificates
+
+
+class TestTCP3(Paho):
+    """MQTT 3.1.1 over TCP."""
+
+
+class TestTCP5(Paho):
+    """MQTT 5 over TCP."""
+
+    protocol = "5"
+
+
+class TestTLS3(Paho):
+    """MQTT 3.1.1 over TLS."""
+
+    scheme = "mqtts"
+
+
+class TestTLS5(Paho):
+    """MQTT 5 over TLS."""
+
+    scheme, protocol = "mqtts", "5"
+
+
+class TestWebSocket3(Paho):
+    """MQTT 3.1.1 over WebSocket and TLS."""
+
+    scheme = "wss"
+
+
+class TestWebSocket5(Paho):
+    """MQTT 5 over WebSocket."""
+
+    scheme, protocol = "ws", "5"
