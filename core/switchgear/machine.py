@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 
 from switchgear import effects as do
 from switchgear import events as ev
-from switchgear.backoff import BETWEEN, FLAPS, Backoff, GiveUpAfter, Outage
+from switchgear.backoff import BETWEEN, FLAPS, SMALLEST_DELAY, Backoff, GiveUpAfter, Outage
 from switchgear.cause import Cause, Failure
 from switchgear.endpoint import SessionKind
 from switchgear.errors import InternalError
@@ -336,8 +336,9 @@ class Machine:
             self._give_up(f"plugin {event.plugin!r} said so: {verdict.why}")
             return
         if isinstance(verdict, Recheck):
-            self._emit("recheck_scheduled", delay=verdict.seconds, why=verdict.why, plugin=event.plugin)
-            self._wait(now + verdict.seconds, _Wait.RECHECK)
+            delay = max(SMALLEST_DELAY, verdict.seconds)  # a plugin that says 0 would be asked without end
+            self._emit("recheck_scheduled", delay=delay, why=verdict.why, plugin=event.plugin)
+            self._wait(now + delay, _Wait.RECHECK)
             return
         if isinstance(verdict, Restart):
             self._do(do.RestartDriver(verdict.how, verdict.why))

@@ -262,12 +262,16 @@ def test_plugin_without_opinion_or_with_nonsense() -> None:
         (Delay(30, "DNS"), [do.SetTimer(T.RETRY, 35.0)]),
         (Delay(0.5, "DNS"), [do.SetTimer(T.RETRY, 7.0)]),
         (Recheck(4, "asking"), [do.SetTimer(T.RETRY, 10.0)]),
+        (Recheck(0, "asking"), [do.SetTimer(T.RETRY, 6.05)]),
         (Restart("rebuild", "wedged"), [do.RestartDriver("rebuild", "wedged"), do.SetTimer(T.RETRY, 7.0)]),
         (GiveUp("moved"), [do.FailWaiters(LOST, "plugin 'p' said so: moved", is_final=True)]),
     ],
 )
 def test_verdicts(verdict: Any, expected: list[do.Effect]) -> None:
-    """A verdict given at 6 for a loss at 5 has these effects: Delay counts from the loss, Recheck from the answer."""
+    """A verdict given at 6 for a loss at 5 has these effects: Delay counts from the loss, Recheck from the answer.
+
+    A plugin that wants to be asked again at once is asked in 50 ms, not in an endless loop.
+    """
     machine = connected()
     lose(machine, 5.0)
     assert quiet(machine.handle(ev.VerdictGiven(machine.ask, verdict, "p"), 6.0)) == expected

@@ -6,6 +6,7 @@ its own book-keeping, made from effects alone, and compared with the machine's.
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import re
 from collections import Counter
@@ -612,7 +613,18 @@ def invariants() -> list[str]:
     ]
 
 
+def test_page_is_generated() -> None:
+    """Table, diagram and fields of the states page are those that the code makes now."""
+    spec = importlib.util.spec_from_file_location("generate_states", PAGE.parents[1] / "generate_states.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generator = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    text = PAGE.read_text(encoding="utf-8")
+    assert generator.page(text) == text, "run: .venv/bin/python docs/generate_states.py --write"
+
+
 def test_page_lists_invariants() -> None:
     """The numbered list of the states page is the list of the invariants that are checked here."""
-    section = PAGE.read_text().partition("## Invariants")[2].partition("\n## ")[0]
+    section = PAGE.read_text(encoding="utf-8").partition("## Invariants")[2].partition("\n## ")[0]
     assert re.findall(r"^\d+\. (.*)$", section, re.MULTILINE) == invariants()
