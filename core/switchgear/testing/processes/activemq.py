@@ -56,7 +56,9 @@ class ActiveMQPair:
 
     The standby's ports refuse until it has the lock; it looks for it every *lock_interval_ms* milliseconds. A frozen
     broker keeps the lock. The users `admin`, `publisher` and `subscriber` may do what their names say, any other may
-    publish and subscribe. With *tls* each broker has a second port, which speaks TLS. MQTT 3.1.1 only, and an empty
+    publish and subscribe. Without *subscribers_create* a subscription to a topic that does not exist is refused (0x80);
+    without *advisory_entry* too, whoever may not create topics is refused (CONNACK 5) after each start until somebody
+    who may has come. With *tls* each broker has a second port, which speaks TLS. MQTT 3.1.1 only, and an empty
     client id is refused. As a context manager it starts on entry, unless it runs already, and stops on exit.
 
     Raises:
@@ -70,6 +72,8 @@ class ActiveMQPair:
         users: Mapping[str, str] | None = None,
         lock_interval_ms: int = 500,
         tls: TlsFiles | None = None,
+        subscribers_create: bool = True,
+        advisory_entry: bool = True,
     ) -> None:
         self._java = find_activemq()
         self._users = dict(DEFAULT_USERS if users is None else users)
@@ -77,6 +81,8 @@ class ActiveMQPair:
             raise ValueError("a pair without users lets nobody in; leave `users` out for the stock ones")
         self._lock_interval_ms = lock_interval_ms
         self._tls = tls
+        self._subscribers_create = subscribers_create
+        self._advisory_entry = advisory_entry
         folder = folder.resolve()
         self._files = tuple(
             BrokerFiles(
@@ -180,7 +186,13 @@ class ActiveMQPair:
             return
         files = self._files[index]
         write_files(
-            files, users=self._users, lock_interval_ms=self._lock_interval_ms, tls=self._tls, mqtt_jar=_MQTT_JAR
+            files,
+            users=self._users,
+            lock_interval_ms=self._lock_interval_ms,
+            tls=self._tls,
+            mqtt_jar=_MQTT_JAR,
+            subscribers_create=self._subscribers_create,
+            advisory_entry=self._advisory_entry,
         )
         self._logged_before[index] = files.log.stat().st_size if files.log.exists() else 0
         self._children[index].start(

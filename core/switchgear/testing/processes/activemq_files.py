@@ -44,7 +44,14 @@ class BrokerFiles:
 
 
 def write_files(
-    files: BrokerFiles, *, users: Mapping[str, str], lock_interval_ms: int, tls: TlsFiles | None, mqtt_jar: Path
+    files: BrokerFiles,
+    *,
+    users: Mapping[str, str],
+    lock_interval_ms: int,
+    tls: TlsFiles | None,
+    mqtt_jar: Path,
+    subscribers_create: bool,
+    advisory_entry: bool,
 ) -> None:
     """Write everything that the broker needs to start, over what was there; its log and the store stay."""
     (files.folder / "lib").mkdir(parents=True, exist_ok=True)
@@ -61,7 +68,17 @@ def write_files(
             f"<sslContext><sslContext keyStore={quoteattr(key_store.as_uri())} keyStoreType='PKCS12'"
             f" keyStorePassword='{_KEY_STORE_PASSWORD}'/></sslContext>"
         )
-    files.xml.write_text(_xml(files, users, lock_interval_ms, ssl_context), encoding="utf-8")
+    files.xml.write_text(
+        _xml(
+            files,
+            users,
+            lock_interval_ms,
+            ssl_context,
+            subscribers_create=subscribers_create,
+            advisory_entry=advisory_entry,
+        ),
+        encoding="utf-8",
+    )
 
 
 def _groups(user: str) -> str:
@@ -69,8 +86,17 @@ def _groups(user: str) -> str:
     return user if user in _GROUPS else "publisher,subscriber"
 
 
-def _xml(files: BrokerFiles, users: Mapping[str, str], lock_interval_ms: int, ssl_context: str) -> str:
+def _xml(
+    files: BrokerFiles,
+    users: Mapping[str, str],
+    lock_interval_ms: int,
+    ssl_context: str,
+    *,
+    subscribers_create: bool,
+    advisory_entry: bool,
+) -> str:
     everybody = ",".join(_GROUPS)
+    creators = everybody if subscribers_create else "admin,publisher"
     user_lines = "".join(
         f"<authenticationUser username={quoteattr(name)} password={quoteattr(password)} groups='{_groups(name)}'/>"
         for name, password in users.items()
@@ -80,7 +106,13 @@ def _xml(files: BrokerFiles, users: Mapping[str, str], lock_interval_ms: int, ss
     if files.tls_port is not None:
         connectors += f"<transportConnector name='mqtts' uri='mqtt+nio+ssl://{HOST}:{files.tls_port}?trace=true'/>"
     # Plugins wrap each other in this order: the logging one stands innermost, so it sees what was authorized.
-    # Without the advisory entry, the first client that is not an admin is refused after every start (CONNACK 5).
+    # Without the advisory entry, the first client that may not create topics is refused after every start (CONNACK 5).
+    advisory = "ActiveMQ.Advisory.>"
+    entries = f"<authorizationEntry topic='>' read='admin,subscriber' write='admin,publisher' admin='{creators}'/>"
+    if advisory_entry:
+        entries += (
+            f"<authorizationEntry topic='{advisory}' read='{everybody}' write='{everybody}' admin='{everybody}'/>"
+        )
     return f"""<beans xmlns="http://www.springframework.org/schema/beans"
   xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="
   http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
@@ -96,8 +128,7 @@ def _xml(files: BrokerFiles, users: Mapping[str, str], lock_interval_ms: int, ss
   <loggingBrokerPlugin logProducerEvents="true" logConnectionEvents="true"/>
   <simpleAuthenticationPlugin><users>{user_lines}</users></simpleAuthenticationPlugin>
   <authorizationPlugin><map><authorizationMap><authorizationEntries>
-   <authorizationEntry topic="ActiveMQ.Advisory.>" read="{everybody}" write="{everybody}" admin="{everybody}"/>
-   <authorizationEntry topic=">" read="admin,subscriber" write="admin,publisher" admin="{everybody}"/>
+   {entries}
   </authorizationEntries></authorizationMap></map></authorizationPlugin>
  </plugins>
  {ssl_context}
