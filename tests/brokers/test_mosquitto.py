@@ -317,11 +317,12 @@ FATAL = {
     "wrong password": (Cause.NOT_AUTHORIZED, "check username and password"),
     "no password": (Cause.NOT_AUTHORIZED, "check username and password"),
 }
+CLOSED = {Cause.CONNECTION_LOST, Cause.CLOSED_BY_BROKER}  # which of them is up to the order of RST and FIN
 WRONG_PORT = {
-    "TLS to a plain port": (Cause.TLS_FAILED, "check that this port speaks TLS"),
-    "plain to a TLS port": (Cause.CONNECTION_LOST, "whether it wants TLS"),
-    "WebSocket to a plain port": (Cause.WEBSOCKET_REFUSED, "check that this port speaks WebSocket"),
-    "plain to a WebSocket port": (Cause.CLOSED_BY_BROKER, "or WebSockets"),
+    "TLS to a plain port": ({Cause.TLS_FAILED}, "check that this port speaks TLS"),
+    "plain to a TLS port": (CLOSED, "whether it wants TLS"),
+    "WebSocket to a plain port": ({Cause.WEBSOCKET_REFUSED}, "check that this port speaks WebSocket"),
+    "plain to a WebSocket port": (CLOSED, "or WebSockets"),
 }
 
 
@@ -428,7 +429,7 @@ def test_the_wrong_kind_of_port_is_said(
     mosquitto: Start, certificates: dict[str, TlsFiles], tmp_path: Path, what: str
 ) -> None:
     """A port that speaks something else is tried again with growing delays, with advice, until it speaks what it should."""
-    cause, advice = WRONG_PORT[what]
+    causes, advice = WRONG_PORT[what]
     wrong, right, options, scheme = scene(what, tmp_path, certificates)
     broker = mosquitto(**wrong)
     uri = f"{scheme}://localhost:{broker.port}{'/mqtt' if scheme == 'ws' else ''}"
@@ -440,12 +441,12 @@ def test_the_wrong_kind_of_port_is_said(
         wait_until(lambda: transport.last_error is not None, transport.explain)
         error = transport.last_error
         assert error is not None
-        assert error.cause is cause
+        assert error.cause in causes
         assert transport.stats.attempts < 30
         broker.stop()
         mosquitto(port=broker.port, **right)
         delivery.wait(30)
-    assert cause.value in events.endings()
+    assert any(cause.value in events.endings() for cause in causes)
 
 
 def test_a_secret_is_never_shown(mosquitto: Start) -> None:
