@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptography import x509
@@ -27,8 +28,10 @@ def load_pem(data: bytes, *, where: str) -> list[x509.Certificate]:
         raise FileTrouble(f"{where} holds no certificate in PEM")
     try:
         found = x509.load_pem_x509_certificates(data)
-        for each in found:
-            _ = each.extensions, each.subject, each.issuer, each.public_key()  # parsed late; damage is to show here
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of names that are too long, which our own checks report
+            for each in found:
+                _ = each.extensions, each.subject, each.issuer, each.public_key()  # parsed late; damage is to show here
     except Exception as error:  # ValueError and what else a damaged file calls forth
         raise FileTrouble(f"{where} holds a damaged certificate: {' '.join(str(error).split())}") from error
     return found
