@@ -10,7 +10,7 @@ from switchgear.testing.broker.reasons import MALFORMED_PACKET
 MAXIMUM_VARINT = 268_435_455  # four bytes of seven bits: MQTT 5.0, 1.5.5
 
 
-class MalformedPacket(ValueError):  # noqa: N818 (the specification's own term)
+class MalformedPacket(ValueError):
     """The bytes are no MQTT packet, or one that breaks a rule of the protocol.
 
     Attributes:

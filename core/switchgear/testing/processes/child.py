@@ -23,7 +23,7 @@ for pid in pids:
 """
 
 
-class BrokerMissing(Exception):  # noqa: N818 - the name says what is wrong, as in `errors`
+class BrokerMissing(Exception):
     """The broker's program is not on this machine; the message says what to install."""
 
 
