@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -252,5 +253,18 @@ def _seconds(name: str, value: str) -> float:
 
 
 def name_groups(groups: Iterable[Group]) -> tuple[Group, ...]:
-    """The groups, each under a name of its own, with every endpoint marked by it."""
-    return tuple(group.named(group.name or f"group{i}") for i, group in enumerate(groups, 1))
+    """The groups, each under a name of its own, with every endpoint marked by it.
+
+    Raises:
+        InvalidOption: two of them have the same name: their sessions and orders would be taken for one another's.
+    """
+    listed = tuple(groups)
+    given = [group.name for group in listed if group.name]
+    for name in given:
+        if given.count(name) > 1:
+            raise InvalidOption("where", f"two groups have the name {name!r}; leave names out, or make them differ")
+    names: list[str] = []
+    for number, group in enumerate(listed, 1):
+        free = (name for i in itertools.count(number) if (name := f"group{i}") not in {*given, *names})
+        names.append(group.name or next(free))
+    return tuple(group.named(name) for group, name in zip(listed, names, strict=True))

@@ -205,3 +205,14 @@ def test_options_are_documented() -> None:
     with pytest.raises(InvalidOption) as caught:
         parse_uri("mqtt://h?x=1")
     assert tuple(sorted(OPTIONS)) == caught.value.valid
+
+
+def test_groups_never_share_a_name() -> None:
+    """A name that was filled in is none that another group has, and one that was given twice is refused."""
+    a = parse_uri("mqtt://a")
+    groups = [Group([a]), Group([a], name="group1"), Group([a]), Group([a], name="group4"), Group([a])]
+    assert [group.name for group in name_groups(groups)] == ["group2", "group1", "group3", "group4", "group5"]
+    with pytest.raises(InvalidOption, match="two groups have the name 'x'"):
+        name_groups([Group([a], name="x"), Group([a], name="x")])
+    with pytest.raises(InvalidOption, match="two groups have the name 'x'"):
+        switchgear.connect([Group([a], name="x"), Group([a], name="x")])
