@@ -193,6 +193,7 @@ async def live(witness: Witness, registry: Registry, a: Broker, b: Broker) -> No
         await a.kill()
         delivery = transport.publish("orders/2", b"two")
         await witness.sweep_failed.wait()
+        await asyncio.sleep(0.001)  # the back-off is at least 25 ms
         witness.note("--", "b takes over")
         await b.promote()
         await delivery
