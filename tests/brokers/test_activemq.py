@@ -139,10 +139,10 @@ def test_over_tls(activemq_pair: ActiveMQPair, tls_files: TlsFiles) -> None:
         switchgear.connect(where, client_id="press-tls", tls=tls, **PUBLISHER) as writer,
         switchgear.connect(where, client_id="reader-tls", tls=tls, **SUBSCRIBER) as reader,
     ):
-        reader.subscribe("secured/#", lambda message: heard.append(message.topic)).wait_ready(60)
+        reader.subscribe("sealed/#", lambda message: heard.append(message.topic)).wait_ready(60)
         for turn in range(2):
-            writer.publish(f"secured/{turn}", bytes(range(256)) * 400).wait(60)
-            wait_until(lambda turn=turn: f"secured/{turn}" in heard, reader.explain)  # type: ignore[misc]  # mypy does not infer defaults
+            writer.publish(f"sealed/{turn}", bytes(range(256)) * 400).wait(60)
+            wait_until(lambda turn=turn: f"sealed/{turn}" in heard, reader.explain)  # type: ignore[misc]  # mypy does not infer defaults
             if turn == 0:
                 pair.start_broker(pair.kill_active())
         assert reader.endpoint is not None

@@ -322,7 +322,7 @@ WRONG_PORT = {
     "TLS to a plain port": ({Cause.TLS_FAILED}, "check that this port speaks TLS"),
     "plain to a TLS port": (CLOSED, "whether it wants TLS"),
     "WebSocket to a plain port": ({Cause.WEBSOCKET_REFUSED}, "check that this port speaks WebSocket"),
-    "plain to a WebSocket port": (CLOSED, "or WebSockets"),
+    "plain to a WebSocket port": ({*CLOSED, Cause.PROTOCOL_ERROR}, "check that this port speaks MQTT"),
 }
 
 

@@ -125,7 +125,7 @@ def test_ten_kills_of_an_active_standby_pair(activemq_pair: ActiveMQPair) -> Non
         pair.failover_uri, client_id="press-7", username="publisher", password=DEFAULT_USERS["publisher"]
     ) as transport:
         transport.wait_connected(30)
-        with Publisher(transport, "failover") as publisher:
+        with Publisher(transport, "kills") as publisher:
             for _ in range(10):
                 with switch(transport):
                     killed = pair.kill_active()
