@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
-from switchgear.cause import Cause, Failure, Policy
+from switchgear.cause import Failure, Policy
 
 if TYPE_CHECKING:
     import random
@@ -61,7 +61,6 @@ class _Memory:
     quarantined_until: float = 0.0
     quarantine: float = 0.0
     first_strike: float | None = None
-    strike_cause: Cause | None = None
 
 
 @define

@@ -255,6 +255,8 @@ class Machine:
     # Start, stop, force. -----------------------------------------------------------------------------------------
 
     def _start(self, _event: ev.StartRequested, now: float) -> None:
+        self.flaps = 0
+        self._flapped = 0.0
         self._begin_outage(now)
         self._schedule(now)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import weakref
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import define, field
@@ -20,6 +21,7 @@ from switchgear.cause import Cause, Failure
 from switchgear.credentials import Credentials
 from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, DeafListener, Driver, Link
 from switchgear.endpoint import Endpoint, Group, SessionKind
+from switchgear.errors import InternalError
 from switchgear.hookspecs import Context, Proceed
 from switchgear.machine import Machine
 from switchgear.moves import Moves
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from switchgear.drivers.base import Listener
+    from switchgear.effects import Effect
     from switchgear.narrator import Narrator
     from switchgear.plan import Plan
     from switchgear.plugins import Registry, Strategies
@@ -136,10 +139,17 @@ class ConnectionManager:
         self._is_feeding = True
         try:
             while self._events:
-                for effect in self.machine.handle(self._events.pop(0), self.loop.time()):
+                for effect in self._effects(self._events.pop(0)):
                     _CARRY_OUT[type(effect)](self, effect)
         finally:
             self._is_feeding = False
+
+    def _effects(self, event: ev.Event) -> list[Effect]:
+        try:
+            return self.machine.handle(event, self.loop.time())
+        except InternalError:  # our bug, and no reason to stop for the application: the event is dropped, and told of
+            log.exception("switchgear.internal_error", extra={"client_id": self.client_id})
+            return []
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with this manager at the latest."""
@@ -467,14 +477,16 @@ _CARRY_OUT: Final[Mapping[type, Callable[[ConnectionManager, Any], None]]] = {
 }
 
 
-_budgets: Final[dict[tuple[int, str, float], ConnectBudget]] = {}
+_budgets: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], ConnectBudget]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def shared_budget(loop: asyncio.AbstractEventLoop, key: str, policy: Fleet) -> ConnectBudget:
-    """The one CONNECT budget of this process for the broker *key*."""
-    name = id(loop), key, policy.rate
-    if name not in _budgets:
-        if len(_budgets) >= 1024:  # brokers come and go; a forgotten budget only starts afresh
-            _budgets.clear()
-        _budgets[name] = ConnectBudget(max(1, int(policy.budget)), policy.window)
-    return _budgets[name]
+    """The one CONNECT budget for the broker *key* of all transports on *loop*; synchronous ones share one loop."""
+    budgets = _budgets.setdefault(loop, {})
+    if (key, policy.rate) not in budgets:
+        if len(budgets) >= 1024:  # brokers come and go; a forgotten budget only starts afresh
+            budgets.clear()
+        budgets[key, policy.rate] = ConnectBudget(max(1, int(policy.budget)), policy.window)
+    return budgets[key, policy.rate]
