@@ -17,7 +17,7 @@ RATE = 200
 """Messages a second."""
 
 BURST = 4
-"""Messages that are handed over together, so that a kill finds some of them on their way."""
+"""Messages that are handed over together."""
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
@@ -53,6 +53,11 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+    @property
+    def on_their_way(self) -> int:
+        """How many messages were sent and are not yet acknowledged."""
+        return sum(delivery.state is switchgear.DeliveryState.SENT for delivery in self.accepted[-500:])
 
     def arrived(self, *ledgers: Ledger) -> list[tuple[int, int, int]]:
         """Number of the ledger, of the connection and of the message, for each of ours that a broker wrote down."""
@@ -98,14 +103,19 @@ def test_twenty_kills_of_brokers_that_share_nothing(mosquitto: Start) -> None:
     rng = random.Random(20)
     pair = [mosquitto(), mosquitto()]
     by_port = {broker.port: broker for broker in pair}
+    unanswered = 0
     with switchgear.connect([broker.uri for broker in pair], client_id="press-7") as transport:
         transport.wait_connected(30)
         with Publisher(transport, "hunt") as publisher:
-            for _ in range(20):
+            for turn in range(20):
                 time.sleep(rng.uniform(0.1, 0.5))
                 with switch(transport):
                     assert transport.endpoint is not None
                     victim = by_port[transport.endpoint.port]
+                    if turn % 2:  # so that some messages die with it, sent and never read
+                        victim.freeze()
+                        time.sleep(rng.uniform(0.02, 0.1))
+                    unanswered += publisher.on_their_way
                     victim.kill()
                     if rng.random() < 0.5:
                         for broker in pair:
@@ -116,23 +126,32 @@ def test_twenty_kills_of_brokers_that_share_nothing(mosquitto: Start) -> None:
                     broker.start()
         check(publisher, transport, *pair)
         assert transport.stats.connections == 21
+        assert unanswered > 20  # else nothing was tested
 
 
 def test_ten_kills_of_an_active_standby_pair(activemq_pair: ActiveMQPair) -> None:
     """In 10 SIGKILLs of the active broker of an ActiveMQ pair, no accepted message is lost."""
     pair = activemq_pair
+    rng = random.Random(10)
+    unanswered = 0
     with switchgear.connect(
         pair.failover_uri, client_id="press-7", username="publisher", password=DEFAULT_USERS["publisher"]
     ) as transport:
         transport.wait_connected(30)
         with Publisher(transport, "kills") as publisher:
-            for _ in range(10):
+            for turn in range(10):
                 with switch(transport):
-                    killed = pair.kill_active()
-                    pair.start_broker(killed)
+                    victim = pair.wait_active(60)
+                    if turn % 2:
+                        pair.freeze(victim)
+                        time.sleep(rng.uniform(0.02, 0.1))
+                    unanswered += publisher.on_their_way
+                    pair.kill(victim)
+                    pair.start_broker(victim)
                 pair.wait_standby(60)
         check(publisher, transport, pair)
         assert transport.stats.connections == 11
+        assert unanswered > 10
 
 
 def test_exactly_once_while_the_session_lives(mosquitto: Start, relay: MakeRelay) -> None:
