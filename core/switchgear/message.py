@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
+from switchgear.checks import check_utf8
 from switchgear.errors import InvalidOption, InvalidTopic
 
 if TYPE_CHECKING:
@@ -131,6 +132,26 @@ def check_qos(qos: Any) -> None:
     """Raise `InvalidOption` unless *qos* is 0, 1 or 2."""
     if qos not in (0, 1, 2) or isinstance(qos, bool):
         raise InvalidOption("qos", f"{qos!r} is none of 0, 1, 2")
+
+
+def check_properties(properties: Properties) -> None:
+    """Raise `InvalidOption` unless *properties* can be sent. Source: MQTT 5, 2.2.2.2."""
+    for name in ("content_type", "response_topic"):
+        text = getattr(properties, name)
+        if text is not None:
+            if not isinstance(text, str):
+                raise InvalidOption(f"properties.{name}", f"{text!r} is not a text")
+            check_utf8(f"properties.{name}", text)
+    data = properties.correlation_data
+    if data is not None and (not isinstance(data, bytes) or len(data) > 65535):
+        raise InvalidOption("properties.correlation_data", "it must be bytes, 65535 at most")
+    expiry = properties.message_expiry
+    if expiry is not None and (not isinstance(expiry, int) or isinstance(expiry, bool) or not 0 <= expiry < 2**32):
+        why = f"{expiry!r} is no whole number of seconds from 0 to 4294967295"
+        raise InvalidOption("properties.message_expiry", why)
+    for pair in properties.user:
+        for text in pair:
+            check_utf8("properties.user", text)
 
 
 def check_topic(topic: str) -> None:

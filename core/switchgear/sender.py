@@ -154,6 +154,9 @@ class Sender:
             self.emit("message_refused", topic=delivery.topic, why=str(error))
             self._progress()
             return
+        except Exception as error:  # a driver that cannot: this message ends, which is reported, and the others go on
+            self._refuse(delivery, f"the driver cannot send it ({type(error).__name__}: {error})")
+            return
         if delivery.qos:
             delivery._state = DeliveryState.SENT
             sent[delivery.sequence] = delivery

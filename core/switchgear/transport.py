@@ -29,7 +29,15 @@ from switchgear.errors import (
 )
 from switchgear.hookspecs import hookimpl
 from switchgear.manager import ConnectionManager
-from switchgear.message import LARGEST_PAYLOAD, Message, Properties, check_filter, check_qos, check_topic
+from switchgear.message import (
+    LARGEST_PAYLOAD,
+    Message,
+    Properties,
+    check_filter,
+    check_properties,
+    check_qos,
+    check_topic,
+)
 from switchgear.narrator import Narrator
 from switchgear.outbox import MemoryOutbox
 from switchgear.plan import make_plan
@@ -62,6 +70,9 @@ rights to create a topic until a publisher has made it (seen)."""
 UNCLAIMED = 10.0
 """Seconds from the first connection on for which messages of a session that an earlier transport left are kept for a
 subscription that has not been made yet. Longer, and a filter that nobody makes again blocks the session for longer."""
+
+LONGEST_EXPIRY = 2**32 - 1
+"""Seconds, about 136 years: what MQTT can say (MQTT 5, 3.3.2.3.3)."""
 
 ACKS = ("after", "at_once", "manual")
 
@@ -105,7 +116,7 @@ class _Ears:
         self._sender.pump()
 
     def on_healthy(self) -> None:
-        if not self._is_proved and self._transport._manager.connection is not None:
+        if not self._is_proved and self._transport.state in {State.RESTORING, State.CONNECTED}:
             self._is_proved = True
             self._transport._manager.feed(ev.HealthProved(self._generation))
 
@@ -294,18 +305,22 @@ class AsyncTransport:
             self._check_open("publish()")
         if self._waits.failure is not None:
             raise self._waits.failure
-        if topic not in self._checked:
+        if type(topic) is not str or topic not in self._checked:
             self._check_topic(topic)
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
-        if qos not in {0, 1, 2} or qos is True or qos is False:
+        if type(qos) is not int or qos not in {0, 1, 2}:
             check_qos(qos)
         if len(payload) > LARGEST_PAYLOAD:
             raise MessageTooLarge(topic, len(payload), LARGEST_PAYLOAD, whose="MQTT")
         expires_at = None
         if expires_after is not None:
-            if isinstance(expires_after, bool) or not isinstance(expires_after, int | float) or expires_after <= 0:
-                raise InvalidOption("expires_after", f"{expires_after!r} is no number of seconds above 0")
+            is_number = isinstance(expires_after, int | float) and not isinstance(expires_after, bool)
+            if not is_number or not 0 < expires_after <= LONGEST_EXPIRY:  # NaN is neither
+                why = (
+                    f"{expires_after!r} is no number of seconds above 0, up to {LONGEST_EXPIRY}; leave it out for never"
+                )
+                raise InvalidOption("expires_after", why)
             assert self._loop is not None
             expires_at = self._loop.time() + expires_after
         if properties is not None or self._id_prefix:
@@ -325,6 +340,8 @@ class AsyncTransport:
     def _with_id(self, properties: Properties | None) -> Properties | None:
         if not isinstance(properties, Properties | None):
             raise InvalidOption("properties", f"{type(properties).__name__} is no switchgear.Properties")
+        if properties is not None:
+            check_properties(properties)
         if not self._id_prefix:
             return properties
         number = f"{self._id_prefix}-{next(self._numbers)}"
@@ -725,7 +742,10 @@ def _as_bytes(payload: Payload) -> bytes:
     if payload is None:
         return b""
     if isinstance(payload, str):
-        return payload.encode()
+        try:
+            return payload.encode()
+        except UnicodeEncodeError:
+            raise InvalidOption("payload", "the text holds a lone surrogate, which is no UTF-8") from None
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
