@@ -1,8 +1,15 @@
-"""All benchmarks, one after the other, in one table; what is missing on this machine is left out and said."""
+"""All benchmarks, one after the other, and their tables; what is missing on this machine is left out and said.
+
+The Python peers come from tests/bench/requirements.txt, MQTT.js from ``npm install --no-save mqtt`` in this folder,
+the brokers and ActiveMQ's own client from the Debian packages that `make brokers` installs.
+"""
 
 import argparse
+import datetime as dt
 import importlib.util
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +17,20 @@ from typing import Any
 
 from switchgear.testing.processes import BrokerMissing
 
-BENCHES = ("throughput", "time_back")
+BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq")
+TITLES = {
+    "storm": "Storm",
+    "throughput": "Throughput",
+    "connections": "Connections",
+    "time_back": "Time back",
+    "time_back_activemq": "Time back on an ActiveMQ pair",
+}
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "explanation" / "measurements.md"
+IMAGE = ROOT / "docs" / "images" / "storm.svg"
+
+Table = tuple[str, list[str], list[list[str]]]
 
 
 def load(name: str) -> ModuleType:
@@ -23,24 +43,100 @@ def load(name: str) -> ModuleType:
     return module
 
 
+def as_text(table: Table) -> str:
+    """A table for a terminal."""
+    title, head, rows = table
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
+    ]
+    return "\n".join([title, *lines, ""])
+
+
+def as_markdown(table: Table) -> str:
+    """A table for the documentation."""
+    title, head, rows = table
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([f"{title}:", "", *lines, ""])
+
+
+def page(found: dict[str, list[Table]], docs: dict[str, str], missed: list[str], machine: str) -> str:
+    """The page of the documentation."""
+    parts = [
+        "# Measurements",
+        "",
+        f"Taken on {dt.datetime.now(dt.UTC):%Y-%m-%d} by `make bench`, on {machine}. The machine was shared with other work:",
+        "figures of different runs cannot be compared, ratios within one run can. Peers ran in the same run, alternately.",
+        "",
+        "`make bench` takes about an hour; `.venv/bin/python tests/bench/run.py --only NAME` runs one of",
+        f"{', '.join(f'`{name}`' for name in BENCHES)}; `--quick` is quicker and rougher, `--markdown` writes this page.",
+        "Everything is on the loopback interface. None of it is a test: what misses its bound is said here.",
+        "",
+        f"Missed: {'; '.join(missed) if missed else 'nothing'}.",
+        "",
+    ]
+    for name, tables in found.items():
+        parts += [f"## {TITLES[name]}", "", docs[name].strip(), ""]
+        if name == "storm":
+            parts += [
+                "![CONNECTs a second after the return of the broker, one strip for each policy](../images/storm.svg)",
+                "",
+            ]
+        parts += [as_markdown(table) for table in tables]
+    return "\n".join(parts)
+
+
+def describe_machine() -> str:
+    """The machine and the versions, in a few words."""
+    cores = os.cpu_count()
+    return f"{cores} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
 def main() -> int:
     """Run them and print; 1 when a figure is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=BENCHES, help="run this one; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer clients, shorter outages")
+    parser.add_argument("--json", action="store_true", help="print every row as JSON instead of tables")
+    parser.add_argument("--markdown", action="store_true", help=f"write {PAGE.relative_to(ROOT)} and its plot")
+    parser.add_argument("--rows", type=Path, help="read rows of earlier runs from this file, and keep new ones in it")
     options = parser.parse_args()
-    rows: dict[str, list[dict[str, Any]]] = {}
+    kept: dict[str, list[dict[str, Any]]] = {}
+    if options.rows is not None and options.rows.exists():
+        kept = json.loads(options.rows.read_text(encoding="utf-8"))
+    wanted = options.only or [name for name in BENCHES if name not in kept]
+    found: dict[str, list[Table]] = {}
+    docs: dict[str, str] = {}
+    missed: list[str] = []
     for name in BENCHES:
         bench = load(name)
-        try:
-            rows[name] = bench.measure()
-        except BrokerMissing as missing:
-            print(f"{name}: left out: {missing}", file=sys.stderr)
+        if name in wanted:
+            try:
+                kept[name] = bench.measure(quick=options.quick)
+            except BrokerMissing as missing:
+                print(f"{name}: left out: {missing}", file=sys.stderr)
+                continue
+            if options.rows is not None:
+                options.rows.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+        elif name not in kept:
             continue
-        if not options.json:
-            print(bench.table(rows[name]), end="\n\n", flush=True)
+        rows = kept[name]
+        found[name] = bench.tables(rows)
+        docs[name] = bench.__doc__ or ""
+        missed += [
+            f"{name}: {bench.what(row)}" if hasattr(bench, "what") else name for row in rows if not row["is_met"]
+        ]
+        if not options.json and name in wanted:
+            for table in found[name]:
+                print(as_text(table), flush=True)
     if options.json:
-        print(json.dumps(rows, indent=2))
-    return 0 if all(row["is_met"] for found in rows.values() for row in found) else 1
+        print(json.dumps({name: kept[name] for name in found}, indent=2))
+    if options.markdown:
+        PAGE.write_text(page(found, docs, missed, describe_machine()), encoding="utf-8")
+        load("storm").draw(IMAGE)
+    for miss in missed:
+        print(f"MISSED {miss}", file=sys.stderr)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
-"""QoS 1 messages acknowledged a second: bare paho-mqtt, `AsyncTransport` and `Transport`, one after the other, in rounds.
+"""Messages a second: publish and receive at QoS 0, 1 and 2, 128 bytes and 4 KB, TCP and TLS, beside the Python peers.
 
-One connection each, 128 bytes, one mosquitto without logging and without its own limits. Only medians and ratios to
-paho in the same run mean something: the machine is shared.
+One connection each, one mosquitto without logging and without limits of its own; paho-mqtt is bare, on its own thread,
+with no limit of messages in flight (the fastest it can be had; with its stock 20 it is slower). Subjects take turns in
+every round, each for about a third of a second; shown are medians of rounds and, in brackets, the median ratio to paho.
+Publishing ends when the broker has acknowledged everything (at QoS 0: one QoS 1 message after the last). Receiving is
+from a queue that the broker kept for the session, so no publisher runs beside it; from the connect to the last message.
+Ours get room for all that waits (``inbox_limit``): stock, they drop QoS 0 messages that a handler is too slow for.
+aiomqtt publishes from 100 tasks at once; awaiting each message in turn, as its examples do, it is slower.
 """
 
-import argparse
 import asyncio
-import json
+import importlib
+import itertools
+import logging
 import os
+import ssl
 import statistics
 import subprocess
 import sys
@@ -21,156 +28,486 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import switchgear
+from attrs import define, field, frozen
 from paho.mqtt.enums import CallbackAPIVersion
-from switchgear.testing.processes import find_mosquitto, free_port, wait_port
+from switchgear.testing.processes import TlsFiles, find_mosquitto, free_port, make_tls_files, wait_port
 
-PAYLOAD = bytes(128)
-TOPIC = "bench/throughput"
+SECONDS = 0.35
+"""What one run of a subject should take."""
+
+MOST, FEWEST = 60_000, 300
+"""Messages in one run."""
+
+LIMIT = 60.0
 NEEDED = {"AsyncTransport": 1.8, "Transport": 1.3}
-"""Times what paho without its limit does in the same run."""
+"""Times what paho does in the same run, publishing 128 bytes at QoS 1 over TCP."""
+
+BASE = "paho-mqtt"
+TASKS = 100
+
+
+@frozen
+class Case:
+    """What is measured."""
+
+    way: str
+    qos: int
+    size: int
+    link: str
+
+    def __str__(self) -> str:
+        return f"{self.way} QoS {self.qos}, {self.size} bytes, {self.link}"
+
+
+CASES = [
+    Case(way, qos, size, link)
+    for link, way, qos, size in itertools.product(("TCP", "TLS"), ("publish", "receive"), (0, 1, 2), (128, 4096))
+]
+
+
+@frozen
+class Place:
+    """Where a subject connects."""
+
+    port: int
+    files: TlsFiles | None
+
+    @property
+    def host(self) -> str:
+        """The name that the certificate has."""
+        return "127.0.0.1" if self.files is None else "localhost"
+
+    @property
+    def uri(self) -> str:
+        """The same for our own."""
+        return f"{'mqtt' if self.files is None else 'mqtts'}://{self.host}:{self.port}"
+
+    def context(self) -> ssl.SSLContext | None:
+        """A context that trusts the broker."""
+        return None if self.files is None else ssl.create_default_context(cafile=str(self.files.ca_file))
+
+    def tls(self) -> switchgear.TLS | None:
+        """The same for our own."""
+        return None if self.files is None else switchgear.TLS(ca_file=self.files.ca_file)
 
 
 @contextmanager
-def broker() -> Iterator[int]:
-    """The port of a mosquitto that writes no log."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "mosquitto.conf"
+def broker() -> Iterator[dict[str, Place]]:
+    """A mosquitto that writes no log, with a port for each kind of link."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = make_tls_files(folder / "tls")
+        places = {"TCP": Place(free_port(), None), "TLS": Place(free_port(), files)}
+        config = folder / "mosquitto.conf"
         lines = [
-            f"listener {port} 127.0.0.1",
+            f"listener {places['TCP'].port} 127.0.0.1",
+            f"listener {places['TLS'].port} 127.0.0.1",
+            f"cafile {files.ca_file}",
+            f"certfile {files.cert_file}",
+            f"keyfile {files.key_file}",
             "allow_anonymous true",
             "log_type none",
             "max_inflight_messages 0",
             "max_queued_messages 0",
+            "queue_qos0_messages true",
             *(["user root"] if os.geteuid() == 0 else []),
         ]
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         process = subprocess.Popen([find_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
         try:
-            wait_port(port, 10)
-            yield port
+            for place in places.values():
+                wait_port(place.port, 10)
+            yield places
         finally:
             process.kill()
             process.wait()
 
 
-def bare_paho(port: int, count: int, *, limit: int = 0) -> float:
-    """Messages a second through paho-mqtt on its own thread; *limit* is how many may be on their way, 0 any number."""
-    done = threading.Event()
-    connected = threading.Event()
-    acknowledged = 0
+# Publishing. Each takes a place, QoS, payload and count, and returns the seconds.
+
+Publish = Callable[[Place, int, bytes, int], float]
+TOPIC = "bench/throughput"
+
+
+def subscriber(place: Place, session: str, qos: int) -> paho.Client:
+    """A paho client that keeps *session* and subscribes when it is connected."""
+
+    def subscribe(client: paho.Client, *_: object) -> None:
+        client.subscribe("bench/queue", qos)
+
+    client = paho_client(place, session, clean=False)
+    client.on_connect = subscribe
+    return client
+
+
+def paho_client(place: Place, name: str, *, clean: bool = True) -> paho.Client:
+    client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=clean)
+    context = place.context()
+    if context is not None:
+        client.tls_set_context(context)
+    client.max_inflight_messages_set(0)
+    client.max_queued_messages_set(0)
+    return client
+
+
+def paho_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """On its own thread, published from the main thread."""
+    connected, done = threading.Event(), threading.Event()
+    acknowledged = itertools.count(1)
+    wanted = count + 1
 
     def on_publish(*_: object) -> None:
-        nonlocal acknowledged
-        acknowledged += 1
-        if acknowledged == count:
+        if next(acknowledged) == wanted:
             done.set()
 
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bench-paho")
-    client.max_inflight_messages_set(limit)
-    client.max_queued_messages_set(0)
+    client = paho_client(place, "paho")
     client.on_publish = on_publish
     client.on_connect = lambda *_: connected.set()
-    client.connect("127.0.0.1", port)
+    client.connect(place.host, place.port)
     client.loop_start()
-    assert connected.wait(10)
-    started = time.perf_counter()
-    for _ in range(count):
-        client.publish(TOPIC, PAYLOAD, 1)
-    assert done.wait(120)
-    seconds = time.perf_counter() - started
-    client.disconnect()
-    client.loop_stop()
-    return count / seconds
+    try:
+        assert connected.wait(10)
+        started = time.perf_counter()
+        for _ in range(count):
+            client.publish(TOPIC, payload, qos)
+        client.publish(TOPIC, b"", 1)  # its acknowledgement says that the broker has had the others
+        assert done.wait(LIMIT)
+        return time.perf_counter() - started
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
-def with_async(port: int, count: int) -> float:
-    """Messages a second through `AsyncTransport`."""
+def async_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """`AsyncTransport`, letting the loop run after every 256."""
 
     async def work() -> float:
-        async with switchgear.aio.connect(f"mqtt://127.0.0.1:{port}", client_id="bench-async") as transport:
+        async with switchgear.aio.connect(place.uri, client_id="async", tls=place.tls()) as transport:
             await transport.wait_connected(10)
             started = time.perf_counter()
             for number in range(count):
-                transport.publish(TOPIC, PAYLOAD)
+                transport.publish(TOPIC, payload, qos=qos)
                 if number % 256 == 255:
-                    await asyncio.sleep(0)  # an application does something else too
-            await transport.drain(120)
-            return count / (time.perf_counter() - started)
+                    await asyncio.sleep(0)
+            transport.publish(TOPIC, b"", qos=1)
+            await transport.drain(LIMIT)
+            return time.perf_counter() - started
 
     return asyncio.run(work())
 
 
-def with_sync(port: int, count: int) -> float:
-    """Messages a second through `Transport`, published from the main thread."""
-    with switchgear.connect(f"mqtt://127.0.0.1:{port}", client_id="bench-sync") as transport:
+def sync_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """`Transport`, published from the main thread."""
+    with switchgear.connect(place.uri, client_id="sync", tls=place.tls()) as transport:
         transport.wait_connected(10)
         started = time.perf_counter()
         for _ in range(count):
-            transport.publish(TOPIC, PAYLOAD)
-        transport.drain(120)
-        return count / (time.perf_counter() - started)
+            transport.publish(TOPIC, payload, qos=qos)
+        transport.publish(TOPIC, b"", qos=1)
+        transport.drain(LIMIT)
+        return time.perf_counter() - started
 
 
-BASE = "paho-mqtt, no limit"  # the fastest it can be had: 20 000 in flight as a limit is 10 times slower
-SUBJECTS: dict[str, Callable[[int, int], float]] = {
-    "paho-mqtt, as it comes": lambda port, count: bare_paho(port, count, limit=20),
-    BASE: bare_paho,
-    "AsyncTransport": with_async,
-    "Transport": with_sync,
+def aiomqtt_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """aiomqtt, from `TASKS` tasks."""
+    aiomqtt = importlib.import_module("aiomqtt")
+
+    async def work() -> float:
+        options = {"tls_context": place.context(), "max_concurrent_outgoing_calls": TASKS, "max_inflight_messages": 0}
+        async with aiomqtt.Client(place.host, place.port, identifier="aiomqtt", **options) as client:
+            left = iter(range(count))
+
+            async def some() -> None:
+                for _ in left:
+                    await client.publish(TOPIC, payload, qos=qos)
+
+            started = time.perf_counter()
+            async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as tasks:
+                for _ in range(TASKS):
+                    tasks.create_task(some())
+            await client.publish(TOPIC, b"", qos=1)
+            return time.perf_counter() - started
+
+    return asyncio.run(work())
+
+
+def gmqtt_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """gmqtt, letting the loop run after every 256."""
+    gmqtt = importlib.import_module("gmqtt")
+
+    async def work() -> float:
+        client = gmqtt.Client("gmqtt", clean_session=True)
+        await client.connect(place.host, place.port, ssl=place.context() or False, version=4)
+        started = time.perf_counter()
+        for number in range(count):
+            client.publish(TOPIC, payload, qos=qos)
+            if number % 256 == 255:
+                await asyncio.sleep(0)
+        client.publish(TOPIC, b"", qos=1)
+        async with asyncio.timeout(LIMIT):
+            await client._persistent_storage.wait_empty()  # it has no public way to wait for acknowledgements
+        seconds = time.perf_counter() - started
+        await client.disconnect()
+        return seconds
+
+    return asyncio.run(work())
+
+
+# Receiving. Each takes a place, a session name, QoS, and the number of messages that wait there.
+
+Receive = Callable[[Place, str, int, int], float]
+
+
+@define
+class Stopwatch:
+    """From now to the last message."""
+
+    count: int
+    started: float = field(factory=time.perf_counter)
+    seen: int = 0
+    seconds: float = 0.0
+    done: threading.Event = field(factory=threading.Event)
+    over: Callable[[], object] = lambda: None
+
+    def hear(self, *_: object) -> None:
+        """One message."""
+        self.seen += 1
+        if self.seen == self.count:
+            self.seconds = time.perf_counter() - self.started
+            self.done.set()
+            self.over()
+
+
+def queue_up(place: Place, session: str, qos: int, payload: bytes, count: int) -> None:
+    """Let the broker keep *count* messages for *session*."""
+    subscribed = threading.Event()
+    client = subscriber(place, session, qos)
+    client.on_subscribe = lambda *_: subscribed.set()
+    client.connect(place.host, place.port)
+    client.loop_start()
+    assert subscribed.wait(10)
+    client.disconnect()
+    client.loop_stop()
+    with switchgear.connect(place.uri, client_id="source", tls=place.tls()) as source:
+        for _ in range(count):
+            source.publish("bench/queue", payload, qos=qos)
+        source.publish("bench/last", b"", qos=1)
+        source.drain(LIMIT)
+
+
+def forget(place: Place, session: str) -> None:
+    """End *session* at the broker."""
+    ended = threading.Event()
+
+    def leave(client: paho.Client, *_: object) -> None:
+        client.disconnect()
+
+    client = paho_client(place, session)
+    client.on_connect = leave
+    client.on_disconnect = lambda *_: ended.set()
+    client.connect(place.host, place.port)
+    client.loop_start()
+    ended.wait(10)
+    client.loop_stop()
+
+
+def paho_receive(place: Place, session: str, qos: int, count: int) -> float:
+    """On its own thread."""
+    watch = Stopwatch(count)
+    client = subscriber(place, session, qos)
+    client.on_message = watch.hear
+    client.connect(place.host, place.port)
+    client.loop_start()
+    assert watch.done.wait(LIMIT)
+    client.disconnect()
+    client.loop_stop()
+    return watch.seconds
+
+
+def async_receive(place: Place, session: str, qos: int, count: int) -> float:
+    """`AsyncTransport`, with a coroutine as the handler."""
+
+    async def work() -> float:
+        over = asyncio.Event()
+        watch = Stopwatch(count, over=over.set)
+
+        async def handle(_message: switchgear.Message) -> None:
+            watch.hear()
+
+        transport = switchgear.aio.connect(place.uri, client_id=session, tls=place.tls(), inbox_limit=MOST)
+        transport.subscribe("bench/queue", handle, qos=qos)
+        async with transport, asyncio.timeout(LIMIT):
+            await over.wait()
+        return watch.seconds
+
+    return asyncio.run(work())
+
+
+def sync_receive(place: Place, session: str, qos: int, count: int) -> float:
+    """`Transport`, with a function as the handler, on its worker thread."""
+    watch = Stopwatch(count)
+    with switchgear.connect(place.uri, client_id=session, tls=place.tls(), inbox_limit=MOST) as transport:
+        transport.subscribe("bench/queue", watch.hear, qos=qos)
+        assert watch.done.wait(LIMIT)
+    return watch.seconds
+
+
+def aiomqtt_receive(place: Place, session: str, qos: int, count: int) -> float:
+    """aiomqtt, iterating."""
+    aiomqtt = importlib.import_module("aiomqtt")
+
+    async def work() -> float:
+        watch = Stopwatch(count)
+        options = {"tls_context": place.context(), "clean_session": False}
+        async with asyncio.timeout(LIMIT):
+            async with aiomqtt.Client(place.host, place.port, identifier=session, **options) as client:
+                await client.subscribe("bench/queue", qos=qos)
+                async for _ in client.messages:
+                    watch.hear()
+                    if watch.done.is_set():
+                        break
+        return watch.seconds
+
+    return asyncio.run(work())
+
+
+def gmqtt_receive(place: Place, session: str, qos: int, count: int) -> float:
+    """gmqtt, with a function as the handler."""
+    gmqtt = importlib.import_module("gmqtt")
+
+    async def work() -> float:
+        over = asyncio.Event()
+        watch = Stopwatch(count, over=over.set)
+
+        def hear(*_: object) -> int:
+            watch.hear()
+            return 0  # the reason code of the acknowledgement
+
+        client = gmqtt.Client(session, clean_session=False)
+        client.on_message = hear
+        await client.connect(place.host, place.port, ssl=place.context() or False, version=4)
+        client.subscribe("bench/queue", qos=qos)
+        async with asyncio.timeout(LIMIT):
+            await over.wait()
+        await client.disconnect()
+        return watch.seconds
+
+    return asyncio.run(work())
+
+
+PUBLISHERS: dict[str, Publish] = {
+    BASE: paho_publish,
+    "AsyncTransport": async_publish,
+    "Transport": sync_publish,
+    "aiomqtt": aiomqtt_publish,
+    "gmqtt": gmqtt_publish,
+}
+RECEIVERS: dict[str, Receive] = {
+    BASE: paho_receive,
+    "AsyncTransport": async_receive,
+    "Transport": sync_receive,
+    "aiomqtt": aiomqtt_receive,
+    "gmqtt": gmqtt_receive,
 }
 
 
-def measure(*, rounds: int = 7, count: int = 20_000) -> list[dict[str, Any]]:
-    """One row for each subject: its name, median and extremes a second, ratio to paho, and what is needed."""
-    rates: dict[str, list[float]] = {name: [] for name in SUBJECTS}
-    with broker() as port:
-        for run in SUBJECTS.values():
-            run(port, 2000)  # warm
-        for _ in range(rounds):
-            for name, run in SUBJECTS.items():
-                rates[name].append(run(port, count))
+# The measurement.
+
+
+def rate(case: Case, name: str, place: Place, count: int) -> float:
+    """Messages a second of the subject *name*."""
+    payload = bytes(case.size)
+    if case.way == "publish":
+        return count / PUBLISHERS[name](place, case.qos, payload, count)
+    session = "session"
+    queue_up(place, session, case.qos, payload, count)
+    try:
+        return count / RECEIVERS[name](place, session, case.qos, count)
+    finally:
+        forget(place, session)
+
+
+def measure(*, quick: bool = False, rounds: int = 5) -> list[dict[str, Any]]:
+    """One row for each case and subject; a subject that is missing or fails is a row that says why."""
+    logging.getLogger("mqtt").setLevel(logging.ERROR)  # aiomqtt's: a line for each call beyond ten
+    rows: list[dict[str, Any]] = []
+    cases = [case for case in CASES if not quick or (case.size == 128 and case.link == "TCP")]
+    with broker() as places:
+        for case in cases:
+            rows += of_case(case, places[case.link], 2 if quick else rounds)
+            print(f"throughput: {case}", file=sys.stderr, flush=True)
+    return rows
+
+
+def of_case(case: Case, place: Place, rounds: int) -> list[dict[str, Any]]:
+    """The rows of *case*."""
+    counts: dict[str, int] = {}
+    rates: dict[str, list[float]] = {}
+    problems: dict[str, str] = {}
+    for turn in range(rounds + 1):
+        for name in PUBLISHERS:
+            if name in problems:
+                continue
+            try:
+                found = rate(case, name, place, counts.get(name, FEWEST))
+            except Exception as error:  # a peer's failure is a result, and is told
+                problems[name] = f"{type(error).__name__}: {error}"[:80]
+                print(f"throughput: {case}: {name}: {problems[name]}", file=sys.stderr)
+                continue
+            if turn == 0:  # it warms up and says how many messages a run should have
+                counts[name] = int(min(MOST, max(FEWEST, found * SECONDS)))
+            else:
+                rates.setdefault(name, []).append(found)
     rows = []
-    for name, values in rates.items():
-        ratios = [mine / theirs for mine, theirs in zip(values, rates[BASE], strict=True)]
-        ratio, needed = statistics.median(ratios), NEEDED.get(name)
+    for name in PUBLISHERS:
+        row: dict[str, Any] = {"way": case.way, "qos": case.qos, "size": case.size, "link": case.link, "subject": name}
+        if name in problems:
+            rows.append({**row, "why": problems[name], "is_met": name not in NEEDED})
+            continue
+        ratios = [mine / theirs for mine, theirs in zip(rates[name], rates.get(BASE, []), strict=False)]
+        ratio = statistics.median(ratios) if ratios else None
+        needed = NEEDED.get(name) if case == Case("publish", 1, 128, "TCP") else None
         rows.append(
             {
-                "subject": name,
-                "median": round(statistics.median(values)),
-                "lowest": round(min(values)),
-                "highest": round(max(values)),
-                "ratio": round(ratio, 2),
+                **row,
+                "median": round(statistics.median(rates[name])),
+                "lowest": round(min(rates[name])),
+                "highest": round(max(rates[name])),
+                "ratio": ratio,
                 "needed": needed,
-                "is_met": needed is None or ratio >= needed,
+                "is_met": needed is None or (ratio is not None and ratio >= needed),
             }
         )
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows, for people."""
-    lines = [f"{'QoS 1 acknowledged a second':30}{'median':>9}{'lowest':>9}{'highest':>9}{'ratio':>8}{'needed':>8}"]
-    for row in rows:
-        needed = f"{row['needed']:>8.2f}" if row["needed"] else f"{'-':>8}"
-        missed = "" if row["is_met"] else "  MISSED"
-        lines.append(
-            f"{row['subject']:30}{row['median']:>9}{row['lowest']:>9}{row['highest']:>9}{row['ratio']:>8.2f}{needed}{missed}"
-        )
-    return "\n".join(lines)
+def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """A table for publishing and one for receiving."""
+    names = list(dict.fromkeys(row["subject"] for row in rows))
+    found = []
+    for way in ("publish", "receive"):
+        by_case: dict[tuple[str, int, int], dict[str, str]] = {}
+        for row in rows:
+            if row["way"] == way:
+                by_case.setdefault((row["link"], row["qos"], row["size"]), {})[row["subject"]] = cell(row)
+        lines = [
+            [link, str(qos), str(size), *(cells[n] for n in names)] for (link, qos, size), cells in by_case.items()
+        ]
+        wanted = ", ".join(f"{name} {least:g}" for name, least in NEEDED.items())
+        needed = f" (needed over TCP at QoS 1 with 128 bytes: {wanted})" if way == "publish" else ""
+        found.append((f"{way.capitalize()}, messages a second{needed}", ["link", "QoS", "bytes", *names], lines))
+    why = [[row["subject"], f"{row['way']} QoS {row['qos']} {row['link']}", row["why"]] for row in rows if "why" in row]
+    return [*found, ("Left out", ["subject", "case", "why"], why)] if why else found
 
 
-def main() -> int:
-    """Measure and print; 1 when a figure is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=7, help="at least 5")
-    parser.add_argument("--count", type=int, default=20_000, help="messages in each round")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    rows = measure(rounds=max(5, options.rounds), count=options.count)
-    print(json.dumps(rows, indent=2) if options.json else table(rows))
-    return 0 if all(row["is_met"] for row in rows) else 1
+def cell(row: dict[str, Any]) -> str:
+    """The rate and the ratio."""
+    if "why" in row:
+        return "failed"
+    figure = f"{row['median']:,}".replace(",", " ")
+    return figure if row["subject"] == BASE or row["ratio"] is None else f"{figure} ({row['ratio']:.2f})"
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def what(row: dict[str, Any]) -> str:
+    """Which row it is."""
+    return f"{row['subject']} {row['way']} QoS {row['qos']}: {row.get('ratio') or row.get('why')}, needed {row.get('needed')}"
