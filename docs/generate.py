@@ -512,6 +512,24 @@ def connection_options() -> str:
     return table(["Option", "Default", "Meaning"], rows)
 
 
+# Files. --------------------------------------------------------------------------------------------------------------
+
+SHOWN: Final = {
+    "examples/switchgear-nightshift/switchgear_nightshift/__init__.py": "python",
+    "examples/switchgear-nightshift/pyproject.toml": "toml",
+    "examples/switchgear-nightshift/demo.py": "python",
+    "examples/switchgear-nightshift/tests/test_nightshift.py": "python",
+}
+"""Files that pages show as they are, and their languages. They are run where they stand."""
+
+
+def shown(path: str) -> str:
+    """A whole file."""
+    title = path.partition("/")[2].partition("/")[2]
+    text = (ROOT / path).read_text(encoding="utf-8")
+    return f'```{SHOWN[path]} title="{title}"\n{text}```'
+
+
 # Pages. --------------------------------------------------------------------------------------------------------------
 
 BLOCKS: Final[dict[str, Callable[[], str]]] = {
@@ -544,6 +562,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "Failure": lambda: values(switchgear.Failure),
     "Event": lambda: values(switchgear.Event),
     "connection options": connection_options,
+    **{f"file {path}": functools.partial(shown, path) for path in SHOWN},
     **{f"hook {name}": functools.partial(hook, name) for name in HOOKS},
 }
 

@@ -176,7 +176,7 @@ def test_no_page_names_what_does_not_exist(pages: dict[str, str]) -> None:
     known = first_cells(reference(pages, "log")) | {f"switchgear.{name}" for name in report.WORDS}
     known |= set(re.findall(r"`(switchgear[\w.]+)`", reference(pages, "log")))
     known |= {"switchgear.toml", *(f"switchgear.{plugin.name}" for plugin in registry().loaded)}
-    known |= {"switchgear.drivers", "switchgear.workshop"}
+    known |= {"switchgear.drivers"}
     assert [(page, name) for page, name in mentions(pages) if name not in known and not exists(name)] == []
 
 
