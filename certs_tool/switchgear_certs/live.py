@@ -82,11 +82,12 @@ def _dial(where: Place, context: ssl.SSLContext, name: str | None, timeout: floa
         raise OSError(f"{where.host} is no host name") from error
     try:
         return context.wrap_socket(plain, server_hostname=name or where.host)
-    except ValueError as error:
+    except BaseException as error:
         plain.close()
-        raise OSError(f"{name or where.host} is no host name") from error
-    except BaseException:
-        plain.close()
+        if isinstance(error, ValueError) and not isinstance(
+            error, ssl.SSLError
+        ):  # a refused certificate is a ValueError too
+            raise OSError(f"{name or where.host} is no host name") from error
         raise
 
 

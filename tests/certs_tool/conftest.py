@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import importlib
 import io
 import os
 import shutil
@@ -85,8 +86,8 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
     With *cabf* it is the linter of the CA/Browser Forum's rules for domain-validated certificates.
     """
     pytest.importorskip("pkilint", reason="pkilint is not installed")
-    from pkilint.bin import lint_cabf_serverauth_cert, lint_pkix_cert, lint_pkix_signer_signee_cert_chain
-
+    names = ("lint_pkix_cert", "lint_pkix_signer_signee_cert_chain", "lint_cabf_serverauth_cert")
+    leaf_linter, chain_linter, cabf_linter = (importlib.import_module(f"pkilint.bin.{name}") for name in names)
     folder = tmp_path_factory.mktemp("lint")
 
     def find(subject: x509.Certificate, issuer: x509.Certificate | None = None, *, cabf: bool = False) -> str:
@@ -95,10 +96,10 @@ def lint(tmp_path_factory: pytest.TempPathFactory) -> Lint:
             if each is not None:
                 (folder / name).write_bytes(each.public_bytes(Encoding.PEM))
                 paths.append(str(folder / name))
-        linter = lint_pkix_cert if issuer is None else lint_pkix_signer_signee_cert_chain
+        linter = leaf_linter if issuer is None else chain_linter
         options = ["lint", "-s", "NOTICE"]
         if cabf:
-            linter, options = lint_cabf_serverauth_cert, [*options, "-t", "DV-FINAL-CERTIFICATE"]
+            linter, options = cabf_linter, [*options, "-t", "DV-FINAL-CERTIFICATE"]
         said = io.StringIO()
         with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             warnings.simplefilter("ignore")  # pkilint leaves its files open
@@ -121,7 +122,17 @@ def openssl(tmp_path: Path) -> Callable[..., str]:
         assert certificate.root is not None
         (tmp_path / "root.pem").write_bytes(certificate.root.public_bytes(Encoding.PEM))
         (tmp_path / "leaf.pem").write_bytes(certificate.certificate_pem)
-        command = [program, "verify", "-x509_strict", "-CAfile", "root.pem", "-untrusted", "leaf.pem", *options, "leaf.pem"]
+        command = [
+            program,
+            "verify",
+            "-x509_strict",
+            "-CAfile",
+            "root.pem",
+            "-untrusted",
+            "leaf.pem",
+            *options,
+            "leaf.pem",
+        ]
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         if ran.returncode == 0:
             return ran.stdout.partition(": ")[2].strip()
@@ -136,7 +147,7 @@ def handshake() -> Callable[..., str]:
 
     def shake(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> str:
         pipes = [(ssl.MemoryBIO(), ssl.MemoryBIO())]
-        (up, down), = pipes
+        ((up, down),) = pipes
         sides = [client.wrap_bio(down, up, server_hostname=name), server.wrap_bio(up, down, server_side=True)]
         waiting = list(sides)
         for _ in range(20):
@@ -182,7 +193,7 @@ def need(name: str) -> None:
         pytest.skip(str(missing))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require() -> Callable[[str], None]:
     """`need`, for the tests."""
     return need

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from switchgear_certs import Authority, Certificate, Subject, Verdict, check_aws_iot
+from switchgear_certs import Authority, Certificate, KeyType, Subject, Verdict, check_aws_iot
 from switchgear_certs.aws_iot import RULES
 from switchgear_certs.chain import load_pem, to_pem
 from switchgear_certs.keys import PrivateKey, key_pem
@@ -60,7 +60,9 @@ def certificate(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if names is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+        )
     if usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     if key_usage is not None:
@@ -128,11 +130,50 @@ def deep(count: int) -> list[x509.Certificate]:
     for number, key in enumerate(keys):
         name = f"ca {number}"
         made = certificate(
-            common_name=name, names=None, usages=(), key_usage=None, key=key, ca=True, issuer=above, issuer_key=above_key
+            common_name=name,
+            names=None,
+            usages=(),
+            key_usage=None,
+            key=key,
+            ca=True,
+            issuer=above,
+            issuer_key=above_key,
         )
         issuers.insert(0, made)
         above_key, above = key, name
     return [certificate(issuer=above, issuer_key=above_key), *issuers]
+
+
+def wrong_order() -> Subject:
+    leaf, issuing, top = deep(3)
+    return subject(leaf, top, issuing)
+
+
+def without_key() -> Subject:
+    leaf = certificate()
+    return Subject(pem=to_pem([leaf]), certificates=(leaf,), beside=(root(),))
+
+
+def long_name() -> x509.Certificate:
+    with pytest.warns(UserWarning, match="was 65"):
+        made = certificate(common_name="x" * 65)
+    return load_pem(to_pem([made]), where="here")[0]
+
+
+def rsa_subject(size: int) -> Subject:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=size)
+    above = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    leaf = certificate(key=key, issuer_key=above)
+    return subject(leaf, key=key_pem(key), beside=[root(above)])
+
+
+def subject_with(key: PrivateKey) -> Subject:
+    return subject(certificate(key=key), key=key_pem(key))
+
+
+def with_pem(change: Callable[[bytes], bytes]) -> Subject:
+    leaf = certificate()
+    return subject(leaf, pem=change(to_pem([leaf])))
 
 
 def test_a_right_certificate_passes() -> None:
@@ -141,10 +182,8 @@ def test_a_right_certificate_passes() -> None:
 
 
 @pytest.mark.parametrize("rsa_too", [False, True])
-def test_ours_pass(rsa_too: bool) -> None:
+def test_ours_pass(*, rsa_too: bool) -> None:
     """What this distribution makes passes every rule, with and without an issuing CA."""
-    from switchgear_certs import KeyType
-
     for intermediate in (False, True):
         authority = Authority.create(
             key_type=KeyType.RSA2048 if rsa_too else KeyType.P256, intermediate=intermediate, now=NOW
@@ -176,9 +215,13 @@ FAILING: dict[str, tuple[str, Callable[[], Subject]]] = {
     "six certificates": ("chain-depth", lambda: subject(*deep(6))),
     "more than 16 KiB": (
         "chain-size",
-        lambda: subject(certificate(others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(16_384))])),
+        lambda: subject(
+            certificate(
+                others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(16_384))]
+            )
+        ),
     ),
-    "the issuer first": ("chain-order", lambda: wrong_order()),
+    "the issuer first": ("chain-order", wrong_order),
     "another domain": ("names-cover-domain", lambda: subject(certificate(), domain="mqtt2.example.com")),
     "a name below a wildcard's": (
         "names-cover-domain",
@@ -198,40 +241,24 @@ FAILING: dict[str, tuple[str, Callable[[], Subject]]] = {
         lambda: subject(certificate(begin=NOW + dt.timedelta(seconds=1))),
     ),
     "expired": ("not-after", lambda: subject(certificate(end=NOW))),
-    "an expired issuer": ("not-after", lambda: subject(certificate(), beside=[root(end=NOW - dt.timedelta(seconds=1))])),
+    "an expired issuer": (
+        "not-after",
+        lambda: subject(certificate(), beside=[root(end=NOW - dt.timedelta(seconds=1))]),
+    ),
     "an encrypted key": ("key-unencrypted", lambda: subject(certificate(), key=key_pem(KEY, "secret"))),
     "a key file of more than 5 KiB": (
         "key-file-size",
         lambda: subject(certificate(), key=b"# a remark\n" * 500 + key_pem(KEY)),
     ),
-    "another key": ("key-matches", lambda: subject(certificate(), key=key_pem(ec.generate_private_key(ec.SECP256R1())))),
+    "another key": (
+        "key-matches",
+        lambda: subject(certificate(), key=key_pem(ec.generate_private_key(ec.SECP256R1()))),
+    ),
     "a damaged key": (
         "key-matches",
         lambda: subject(certificate(), key=b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
     ),
 }
-
-
-def subject_with(key: PrivateKey) -> Subject:
-    return subject(certificate(key=key), key=key_pem(key))
-
-
-def rsa_subject(size: int) -> Subject:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=size)
-    above = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    leaf = certificate(key=key, issuer_key=above)
-    return subject(leaf, key=key_pem(key), beside=[root(above)])
-
-
-def long_name() -> x509.Certificate:
-    with pytest.warns(UserWarning, match="was 65"):
-        made = certificate(common_name="x" * 65)
-    return load_pem(to_pem([made]), where="here")[0]
-
-
-def wrong_order() -> Subject:
-    leaf, issuing, top = deep(3)
-    return subject(leaf, top, issuing)
 
 
 @pytest.mark.parametrize("case", FAILING)
@@ -260,29 +287,26 @@ def test_every_rule_that_can_fail_has_a_certificate() -> None:
 WARNING: dict[str, tuple[str, Callable[[], Subject]]] = {
     "clientAuth too": ("eku-no-client-auth", lambda: subject(certificate(usages=[SERVER, CLIENT]))),
     "no key usage": ("key-usage-present", lambda: subject(certificate(key_usage=None))),
-    "RSA under EC": ("algorithm-family", lambda: subject_with(rsa.generate_private_key(public_exponent=65537, key_size=2048))),
+    "RSA under EC": (
+        "algorithm-family",
+        lambda: subject_with(rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+    ),
     "a wildcard": ("wildcard-claim", lambda: subject(certificate(names=["*.example.com"]), domain="a.example.com")),
     "a name in the common name only": ("names-cover-domain", lambda: subject(certificate(names=None))),
-    "no key": ("key-unencrypted", lambda: evolve_without_key()),
+    "no key": ("key-unencrypted", without_key),
     "text before": ("pem-clean", lambda: with_pem(lambda pem: b"subject=mqtt1\n" + pem)),
     "a space at the end of a line": ("pem-clean", lambda: with_pem(lambda pem: pem.replace(b"\n", b" \n", 3))),
     "an empty line between": ("pem-clean", lambda: with_pem(lambda pem: pem + b"\n" + pem)),
     "the key in the same file": ("pem-clean", lambda: with_pem(lambda pem: pem + key_pem(KEY))),
     "between 16 KiB in DER and in PEM": (
         "chain-size",
-        lambda: subject(certificate(others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(14_000))])),
+        lambda: subject(
+            certificate(
+                others=[x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(14_000))]
+            )
+        ),
     ),
 }
-
-
-def evolve_without_key() -> Subject:
-    leaf = certificate()
-    return Subject(pem=to_pem([leaf]), certificates=(leaf,), beside=(root(),))
-
-
-def with_pem(change: Callable[[bytes], bytes]) -> Subject:
-    leaf = certificate()
-    return subject(leaf, pem=change(to_pem([leaf])))
 
 
 @pytest.mark.parametrize("case", WARNING)
@@ -291,7 +315,9 @@ def test_each_warning_stands_alone(case: str) -> None:
     rule, make = WARNING[case]
     found = check(make())
     assert found[rule] is Verdict.WARN
-    assert breaks(found, rule, Verdict.WARN), {name: each.value for name, each in found.items() if each is not Verdict.PASS}
+    assert breaks(found, rule, Verdict.WARN), {
+        name: each.value for name, each in found.items() if each is not Verdict.PASS
+    }
 
 
 def test_a_chain_without_its_root() -> None:
@@ -316,13 +342,17 @@ def test_the_limits_are_inclusive() -> None:
 
 def test_keys_in_other_forms() -> None:
     """A key in the older forms of OpenSSL is read as one in PKCS #8 is."""
-    older = KEY.private_bytes(Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    older = KEY.private_bytes(
+        Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
     assert breaks(check(subject(certificate(), key=older)), "validation-certificate", Verdict.WARN)
 
 
 def test_a_certificate_of_ours_with_many_names_fails_one_rule() -> None:
     """Beyond AWS's limits ours is made, and the check says which rule it breaks."""
-    made: Certificate = Authority.create(now=NOW).server(*(f"m{n}.example.com" for n in range(5)), aws_limits=False, now=NOW)
+    made: Certificate = Authority.create(now=NOW).server(
+        *(f"m{n}.example.com" for n in range(5)), aws_limits=False, now=NOW
+    )
     found = check(
         Subject(pem=made.certificate_pem, certificates=(made.leaf,), beside=made.issuers, key_pem=made.key_pem)
     )

@@ -148,7 +148,9 @@ def test_other_subjects(authority: Authority) -> None:
         authority.sign(csr(subject=x509.Name([common, x509.NameAttribute(NameOID.ORGANIZATION_NAME, "X")])))
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"]
+)
 def test_what_is_no_request(data: bytes, authority: Authority) -> None:
     """Anything else is refused and not half understood."""
     with pytest.raises(UnfitRequest, match="no certificate signing request"):
@@ -176,7 +178,7 @@ def test_sizes_that_aws_does_not_take(key: CertificateIssuerPrivateKeyTypes, aut
 @pytest.mark.parametrize(
     "key",
     [
-        rsa.generate_private_key(public_exponent=65537, key_size=1024),
+        rsa.generate_private_key(public_exponent=65537, key_size=1024),  # noqa: S505 - that is the point
         ec.generate_private_key(ec.SECP224R1()),
         ec.generate_private_key(ec.SECP256K1()),
         ed25519.Ed25519PrivateKey.generate(),
