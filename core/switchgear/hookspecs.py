@@ -168,8 +168,8 @@ def on_disconnect(context: Context) -> None:
 def before_reconnect(context: Context) -> Verdict | None:
     """Whether and when to go on; None for no opinion; the strictest of all verdicts wins.
 
-    Called before every sweep but the first after start, and again when `Recheck` asked for it; always after this
-    plugin's own ``on_disconnect``. Since: 0.1.
+    Called before every sweep but the first after start and those that `reconnect()` or a planned move begins, and again
+    when `Recheck` asked for it; always after this plugin's own ``on_disconnect``. Since: 0.1.
     """
 
 
