@@ -142,6 +142,22 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
+def test_what_a_terminal_cannot_show(tmp_path: Path) -> None:
+    """A path that is no text, and a terminal that knows ASCII only, do not end in a traceback."""
+    folder = os.fsencode(tmp_path) + b"/\xff\xe4"
+    for command in (["init", "--name", "Prüfstand"], ["server", "mqtt1.example.com"], ["inspect", "mqtt1.example.com"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "switchgear_certs", *command, "--out", folder],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii"},
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Pr\\xfcfstand" in ran.stdout
+
+
 INTERRUPTED = """
 import os, signal, sys
 from switchgear_certs import keys, store

@@ -114,3 +114,5 @@ def test_on_a_terminal(tmp_path: Path) -> None:
     assert code == 2
     assert "the two passphrases differ" in shown
     assert not (tmp_path / "other").exists()
+    code, shown = on_a_terminal(tmp_path, ["init", "--passphrase", "--out", "other"], ["\x04"])
+    assert (code, "Traceback" in shown) == (2, False)

@@ -167,6 +167,7 @@ def needs(
             show_default=False,
         ),
     ] = None,
+    name: ServerName = None,
     timeout: Timeout = 10.0,
     out: Out = DEFAULT_OUT,
     json: Json = False,
@@ -174,7 +175,7 @@ def needs(
     """Tell by the exit code whether one of them needs renewal: 0 yes, 1 no."""
     now, rows = moment(None), []
     for target in targets:
-        certificates, _ = _certificates(target, Files(out), None, timeout)
+        certificates, _ = _certificates(target, Files(out), name, timeout)
         leaf = certificates[0]
         is_due = needs_renewal(leaf, now, within_days=within)
         rows.append({"what": target, "days_left": round(days_left(leaf, now), 2), "needs_renewal": is_due})

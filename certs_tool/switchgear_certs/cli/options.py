@@ -97,7 +97,10 @@ class Passphrase:
                 f"{self.option} asks on a terminal, and there is none; use {self.option}-env or -file"
             )
         else:
-            found, where = getpass.getpass(prompt), "what was typed"
+            try:
+                found, where = getpass.getpass(prompt), "what was typed"
+            except EOFError as error:
+                raise WrongPassphrase("the terminal was closed before a passphrase was typed") from error
         if not found:
             raise WrongPassphrase(f"{where} is empty; that is no passphrase")
         try:
