@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import define, field
@@ -26,18 +26,18 @@ class Workers:
     name: str
     limit: int
     idle: float = 2.0
-    _jobs: queue.SimpleQueue[Callable[[], None]] = field(factory=queue.SimpleQueue, init=False)
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _jobs: deque[Callable[[], None]] = field(factory=deque, init=False)
     _threads: int = field(default=0, init=False)
-    _free: int = field(default=0, init=False)
+    _free: int = field(default=0, init=False)  # threads that wait, those that are being woken included
     _serial: int = field(default=0, init=False)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have *job* called on a worker thread; it must not raise."""
-        with self._lock:
-            self._jobs.put(job)
-            if self._free > 0:
-                self._free -= 1
+        with self._changed:
+            self._jobs.append(job)
+            if self._free >= len(self._jobs):
+                self._changed.notify()
                 return
             if self._threads >= self.limit:
                 return
@@ -74,26 +74,23 @@ class Workers:
         return await future
 
     def _work(self) -> None:
+        # No queue.SimpleQueue: its get() with a timeout may wait for ever in CPython 3.11 (seen, with several readers).
         while True:
-            try:
-                job = self._jobs.get(timeout=self.idle)
-            except queue.Empty:
-                with self._lock:
-                    if self._jobs.empty():
-                        self._free = max(0, self._free - 1)
-                        self._threads -= 1
-                        return
-                continue
+            with self._changed:
+                self._free += 1
+                self._changed.wait_for(lambda: self._jobs, self.idle)
+                self._free -= 1
+                if not self._jobs:
+                    self._threads -= 1
+                    return
+                job = self._jobs.popleft()
             job()
-            with self._lock:
-                if self._jobs.empty():
-                    self._free += 1
 
     def forget(self) -> None:
         """In a forked child: the threads are not there."""
         self._threads = self._free = 0
-        self._lock = threading.Lock()
-        self._jobs = queue.SimpleQueue()
+        self._changed = threading.Condition(threading.Lock())
+        self._jobs = deque()
 
 
 LOOKUPS: Final = Workers("lookup", 4)
