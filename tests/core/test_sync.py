@@ -343,7 +343,8 @@ def test_blocking_in_a_handler(served: Served) -> None:
         transport.publish("t", "go").wait(5)
         assert done.wait(5)
         transport.publish("t", "still here").wait(5)
-    assert outcomes == ["a message handler"] * 7
+    assert set(outcomes) == {"a message handler"}
+    assert len(outcomes) in {6, 7}  # the message may have been acknowledged before anybody waited for it
 
 
 def test_blocking_on_the_loop(served: Served) -> None:
