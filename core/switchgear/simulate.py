@@ -239,7 +239,6 @@ class _Broker:
 
     storm: Storm
     back_at: float
-    clients: int
     free_at: float = 0.0
     served: int = 0
     connects: int = 0
@@ -298,7 +297,7 @@ class _Simulation:
     def run(self) -> Run:
         clients = self.storm.clients
         wanted = (max(1, math.ceil(clients / 2)), math.ceil(clients * 0.99), clients)
-        broker = _Broker(self.storm, self.back_at, clients, milestones=dict.fromkeys(wanted, math.nan))
+        broker = _Broker(self.storm, self.back_at, milestones=dict.fromkeys(wanted, math.nan))
         self._lose()
         heapq.heapify(self.heap)
         self._go(broker)
