@@ -405,8 +405,8 @@ class Caller:
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._calls: queue.SimpleQueue[Callable[[], Outcome] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._calls: queue.Queue[Callable[[], Outcome] | None] = queue.Queue()
+        self._answers: queue.Queue[Outcome] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="plugin-contract", daemon=True)
 
     def __enter__(self) -> Self:
