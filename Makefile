@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-INPUTS := tests/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
+INPUTS := tests/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml) certs_tool/pyproject.toml
 
 .PHONY: help demo test brokers lint types docs bench check clean
 
