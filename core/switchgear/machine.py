@@ -353,7 +353,7 @@ class Machine:
     def _schedule(self, now: float) -> None:
         """Start the next sweep when the policy, the plugins and the quarantines allow it."""
         outage = Outage(
-            (self.outage_since if self.outage_since is not None else now) - self._flapped,
+            self._back_off_since(now) - self._flapped,
             self._phase,
             self.sweeps_failed,
             not self.ever_connected,
@@ -373,6 +373,10 @@ class Machine:
             return
         self._emit("reconnect_scheduled", delay=at - now, why=reason, attempt=self.attempts + 1)
         self._wait(at, _Wait.SWEEP)
+
+    def _back_off_since(self, now: float) -> float:
+        """Since when back-off counts: the loss; before the first sweep now, for what a plugin waited is no step of it."""
+        return now if self.outage_since is None or self.sweep == 0 else self.outage_since
 
     def _wait(self, at: float, purpose: _Wait) -> None:
         """Wait until *at*, but not past the time limit."""

@@ -168,8 +168,9 @@ class Sender:
     def acknowledge(self, delivery: Delivery, code: int) -> None:
         """The broker answered for *delivery*."""
         outbox = self.outbox
-        if outbox.sent.pop(delivery.sequence, None) is None:
-            return  # of an older connection, and sent again since
+        outbox.sent.pop(delivery.sequence, None)
+        if delivery.done():
+            return
         if delivery is self._alone:
             self._alone = None
         if code >= 0x80:

@@ -6,10 +6,10 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from switchgear import TLS
 from switchgear.drivers.paho import PahoDriver
 from switchgear.testing.driver_contract import HOST, DriverContract
+from switchgear_certs import Authority
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import Connection, Driver, DriverSettings
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, TLS]:
     """A server with a certificate, and a client that trusts it."""
-    authority = trustme.CA()
+    authority = Authority.create()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(HOST).configure_cert(server)
+    authority.server(HOST).configure(server)
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    authority.cert_pem.write_to_path(path)
+    path.write_bytes(authority.ca_pem)
     return server, TLS(ca_file=path)
 
 

@@ -5,9 +5,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives import serialization
 from switchgear import TLS, UnreadableFile
+from switchgear_certs import Authority
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ca.pem, cert.pem, key.pem, other.pem (another key), both.pem, locked.pem (key, encrypted)."""
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    one, two = authority.issue_cert("client"), authority.issue_cert("client")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    one.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    one.private_key_pem.write_to_path(folder / "key.pem")
-    two.private_key_pem.write_to_path(folder / "other.pem")
-    one.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
-    key = serialization.load_pem_private_key(one.private_key_pem.bytes(), None)
+    authority = Authority.create()
+    one, two = authority.client("client"), authority.client("client")
+    (folder / "ca.pem").write_bytes(authority.ca_pem)
+    (folder / "cert.pem").write_bytes(one.certificate_pem)
+    (folder / "key.pem").write_bytes(one.key_pem)
+    (folder / "other.pem").write_bytes(two.key_pem)
+    (folder / "both.pem").write_bytes(one.key_pem + one.certificate_pem)
+    key = serialization.load_pem_private_key(one.key_pem, None)
     locked = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

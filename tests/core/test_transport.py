@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import switchgear
-import trustme
 from switchgear import (
     TLS,
     AsyncTransport,
@@ -50,6 +49,7 @@ from switchgear import (
 )
 from switchgear.drivers.flow import PahoConnection
 from switchgear.testing.broker import Acked, Broker, Connected, Ledger, Published, Repeated, Store, Subscribed
+from switchgear_certs import Authority
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -112,11 +112,11 @@ async def test_round_trip(protocol: str) -> None:
 
 async def test_tls_with_a_name(tmp_path: Path) -> None:
     """TLS checks the host's name, and the same broker under another name is refused with the reason and the advice."""
-    authority = trustme.CA()
+    authority = Authority.create()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
+    authority.server("localhost").configure(server)
     path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
+    path.write_bytes(authority.ca_pem)
     async with Broker() as one:
         port = await one.start(ssl=server)
         async with open_to(f"mqtts://localhost:{port}?address=127.0.0.1", tls=TLS(ca_file=path)) as transport:
@@ -138,13 +138,14 @@ async def test_tls_with_a_name(tmp_path: Path) -> None:
 
 async def test_client_certificate(tmp_path: Path) -> None:
     """A broker that wants a client certificate gets it, and without one there is no connection."""
-    authority = trustme.CA()
+    authority = Authority.create()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(server)
+    authority.server("localhost").configure(server)
+    authority.configure(server)
     server.verify_mode = ssl.CERT_REQUIRED
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    (tmp_path / "ca.pem").write_bytes(authority.ca_pem)
+    client = authority.client("client")
+    (tmp_path / "client.pem").write_bytes(client.key_pem + client.certificate_pem)
     async with Broker() as one:
         where = f"mqtts://localhost:{await one.start(ssl=server)}?address=127.0.0.1"
         tls = TLS(ca_file=tmp_path / "ca.pem", cert_file=tmp_path / "client.pem")

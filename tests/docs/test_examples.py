@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 from attrs import define, field, frozen
 from switchgear.testing.broker import Broker, Store
+from switchgear_certs import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -113,16 +113,16 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     ``broker.example.com`` and ``other.example.com`` are one broker each, with and without TLS; ``b-1.example.com`` and
     ``b-2.example.com`` are an active-standby pair with TLS.
     """
-    authority = trustme.CA()
-    server, client = authority.issue_cert("localhost"), authority.issue_cert("press-7")
+    authority = Authority.create()
+    server, client = authority.server("localhost"), authority.client("press-7")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.configure_cert(context)
+    server.configure(context)
     folder = tmp_path_factory.mktemp("certificates")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
+    (folder / "ca.pem").write_bytes(authority.ca_pem)
     files = {
-        "ca.pem": authority.cert_pem.bytes(),
-        "client.pem": b"".join(blob.bytes() for blob in client.cert_chain_pems),
-        "client.key": client.private_key_pem.bytes(),
+        "ca.pem": authority.ca_pem,
+        "client.pem": client.certificate_pem,
+        "client.key": client.key_pem,
     }
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="examples")

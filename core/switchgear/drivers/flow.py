@@ -334,7 +334,7 @@ class PahoConnection:
             if kind == _PUBACK:
                 delivery = deliveries.pop(data[start] << 8 | data[start + 1], None)
                 if delivery is not None:
-                    self.in_flight -= 1
+                    self.in_flight = max(0, self.in_flight - 1)  # it may be of the connection before
                     delivery.packet_id = delivery.phase = 0
                     listener.on_acknowledged(delivery, data[start + 2] if size > 2 else 0)
             elif kind == _PUBLISH:
@@ -370,7 +370,7 @@ class PahoConnection:
                 self._queue(bytes((0x62, 2, high, low)))
         if delivery is not None and (kind == _PUBCOMP or code >= 0x80):
             del session.deliveries[packet_id]
-            self.in_flight -= 1
+            self.in_flight = max(0, self.in_flight - 1)  # it may be of the connection before
             delivery.packet_id = delivery.phase = 0
             # 0x92 in PUBCOMP: the broker no longer knows the id, for it has released the message before.
             self._listener.on_acknowledged(delivery, 0 if kind == _PUBCOMP else code)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import pytest
 import switchgear
-import trustme
 from switchgear.cli.app import build
 from switchgear.cli.output import JsonLines
 from switchgear.cli.pub import Tally, conclude, open_source
@@ -19,6 +18,7 @@ from switchgear.delivery import Delivery, Waits
 from switchgear.errors import Expired, OutboxFull, UnreadableFile
 from switchgear.message import DeliveryState
 from switchgear.testing.broker import Broker, Published
+from switchgear_certs import Authority
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ def test_tls(tmp_path: Path, start: Start) -> None:
     """A broker whose certificate the given CA signed is trusted; one that the system's CAs do not know is not."""
 
     async def scenario() -> list[tuple[int, str]]:
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        authority = Authority.create()
+        (tmp_path / "ca.pem").write_bytes(authority.ca_pem)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.server("localhost").configure(context)
         async with Broker() as broker:
             port = await broker.start(ssl=context)
             where = ("pub", f"mqtts://localhost:{port}?address=127.0.0.1", "t", "m", "--give-up-after", "20")

@@ -6,11 +6,11 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
 from paho.mqtt.client import Client, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 from switchgear.testing.broker import Broker, Decoder, Ledger, Store, encode
 from switchgear.testing.broker import packets as p
+from switchgear_certs import Authority
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -51,10 +51,10 @@ def paho(
 @pytest.fixture(scope="module")
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """TLS for the broker, and for a client that trusts it."""
-    authority = trustme.CA()
+    authority = Authority.create()
     server, user = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    authority.configure_trust(user)
+    authority.server("127.0.0.1").configure(server)
+    authority.configure(user)
     return server, user
 
 

@@ -28,19 +28,15 @@ def make_tls_files(
     the host that is dialled make it a certificate for somebody else.
 
     Raises:
-        ModuleNotFoundError: trustme, a test dependency, is not installed.
+        ModuleNotFoundError: switchgear-certs is not installed.
     """
-    import trustme
+    from switchgear_certs import Authority
 
     folder.mkdir(parents=True, exist_ok=True)
-    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    authority = trustme.CA()
-    broker = authority.issue_cert(
-        *names,
-        not_before=yesterday - dt.timedelta(days=30) if expired else None,
-        not_after=yesterday if expired else None,
-    )
-    client = authority.issue_cert(common_name="switchgear-client")
+    made = dt.datetime.now(dt.UTC) - dt.timedelta(days=31 if expired else 0)
+    authority = Authority.create(now=made)
+    broker = authority.server(*names, days=30, now=made)
+    client = authority.client("switchgear-client", now=made if not expired else None)
     files = TlsFiles(
         ca_file=folder / "ca.pem",
         cert_file=folder / "broker.pem",
@@ -48,11 +44,12 @@ def make_tls_files(
         client_cert_file=folder / "client.pem",
         client_key_file=folder / "client.key",
     )
-    authority.cert_pem.write_to_path(str(files.ca_file))
+    files.ca_file.write_bytes(authority.ca_pem)
     for leaf, cert_file, key_file in (
         (broker, files.cert_file, files.key_file),
         (client, files.client_cert_file, files.client_key_file),
     ):
-        cert_file.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-        leaf.private_key_pem.write_to_path(str(key_file))
+        cert_file.write_bytes(leaf.certificate_pem)
+        key_file.touch(mode=0o600)
+        key_file.write_bytes(leaf.key_pem)
     return files
