@@ -57,7 +57,7 @@ async def _loses(peer: str, *, publishes: bool, protocol: str = "3.1.1") -> tupl
         else:
             network.blackhole("dead:1883")
         delivery = transport.publish("after") if publishes else None
-        while str(transport.endpoint) != "mqtt://alive:1883" or not transport.is_connected:
+        while str(transport.endpoint) != "mqtt://alive:1883" or not transport.is_connected:  # noqa: ASYNC110 - virtual
             await asyncio.sleep(0.01)
         noticed = asyncio.get_running_loop().time() - died
         if delivery is not None:

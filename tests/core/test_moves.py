@@ -1,0 +1,222 @@
+"""Planned moves on virtual time, with embedded brokers: fail-back, a warm spare, redirection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from switchgear.backoff import fleet
+from switchgear.failback import Failback
+from switchgear.hook_runner import InlineRunner
+from switchgear.moves import REDIRECTS
+from switchgear.profile import Profile
+from switchgear.testing import Broker, Ledger, MemoryNetwork, run_virtual
+from switchgear.transport import AsyncTransport
+
+if TYPE_CHECKING:
+    from switchgear.report import Event
+
+WHERE = ["mqtt://first:1883?priority=0", "mqtt://second:1883?priority=1"]
+QUICK = Failback(every=1, successes=3, over=2, stay=3, window=2, drain=1)
+
+
+class Stage:
+    """Two brokers that share nothing but a ledger, and a transport to them."""
+
+    def __init__(self, **options: object) -> None:
+        self.ledger = Ledger()
+        self.first = Broker(name="first", ledger=self.ledger)
+        self.second = Broker(name="second", ledger=self.ledger)
+        self.network = MemoryNetwork({"first:1883": self.first, "second:1883": self.second})
+        self.events: list[Event] = []
+        options = {
+            "client_id": "press-7",
+            "on_event": self.events.append,
+            "backoff": fleet(clients=1, connects_per_second=50),
+            **options,
+        }
+        where = options.pop("where", WHERE)
+        self.transport = AsyncTransport(
+            Profile.of(where, **options),  # type: ignore[arg-type]  # a URI or a list of them
+            make_driver=self.network.make_driver,
+            runner=InlineRunner(),
+            rng=random.Random(5),
+        )
+
+    def told(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.name == name]
+
+    def dialled(self, authority: str) -> int:
+        return sum(dial.authority == authority for dial in self.network.dials)
+
+    def fail_first(self) -> None:
+        self.network.refuse("first:1883")
+        self.network.cut("first:1883")
+
+    async def until(self, host: str) -> None:
+        async with asyncio.timeout(100):
+            while not self.is_at(host):  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.01)
+
+    def is_at(self, host: str) -> bool:
+        endpoint = self.transport.endpoint
+        return self.transport.is_connected and endpoint is not None and endpoint.host == host
+
+
+def test_fail_back() -> None:
+    """When a preferred endpoint is back for long enough the transport moves there, and no message is lost or doubled."""
+
+    async def scenario() -> None:
+        stage = Stage(failback=QUICK)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.fail_first()
+            await stage.until("second")
+            left = asyncio.get_running_loop().time()
+            stage.network.restore("first:1883")
+            sent = 0
+            while transport.endpoint is None or transport.endpoint.host == "second":
+                transport.publish(f"t/{sent}")
+                sent += 1
+                await asyncio.sleep(0.05)
+            waited = asyncio.get_running_loop().time() - left
+            await transport.drain(10)
+        assert 3 <= waited <= 3 + 2 + 1 + 3 * 1.25
+        topics = [published.topic for published in stage.ledger.published()]
+        assert topics == [f"t/{i}" for i in range(sent)]
+        assert [connect.client_id for connect in stage.ledger.connects() if connect.client_id != "press-7"] == [
+            "press-7-probe"
+        ] * len([event for event in stage.told("probed") if event.facts["result"] == "CONNACK"])
+        assert len(stage.told("move_scheduled")) == 1
+
+    run_virtual(scenario())
+
+
+def test_listening_port_is_no_broker() -> None:
+    """A preferred endpoint that accepts connections and never answers CONNECT is not gone back to."""
+
+    async def scenario() -> None:
+        stage = Stage(failback=QUICK, connect_timeout=0.5)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.first.faults.silence()
+            stage.network.cut("first:1883")
+            await stage.until("second")
+            await asyncio.sleep(60)
+            assert str(transport.endpoint) == "mqtt://second:1883"
+        assert len(stage.told("probed")) > 10
+        assert all("did not answer CONNECT" in str(event.facts["result"]) for event in stage.told("probed"))
+
+    run_virtual(scenario())
+
+
+def test_fail_back_switched_off() -> None:
+    """With failback=False a transport stays where it is, however good the preferred endpoint is."""
+
+    async def scenario() -> None:
+        stage = Stage(failback=False)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.fail_first()
+            await stage.until("second")
+            stage.network.restore("first:1883")
+            await asyncio.sleep(1000)
+            assert str(transport.endpoint) == "mqtt://second:1883"
+        assert stage.told("probed") == []
+
+    run_virtual(scenario())
+
+
+def test_move_waits_for_what_is_in_flight() -> None:
+    """Before a move new messages are held, and the acknowledgements of those in flight are awaited within the bound."""
+
+    async def scenario() -> list[bool]:
+        stage = Stage(failback=QUICK)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.fail_first()
+            await stage.until("second")
+            stage.second.faults.withhold_acks()
+            stage.network.restore("first:1883")
+            early = transport.publish("early")
+            while not stage.told("move_scheduled"):  # noqa: ASYNC110 - virtual time
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(float(str(stage.told("move_scheduled")[0].facts["delay"])) + 0.1)
+            held = transport.publish("held")
+            stage.second.faults.clear()
+            await early
+            await held
+        published = stage.ledger.published()
+        assert [p.topic for p in published] == ["early", "held"]
+        return [p.broker == "first" for p in published]
+
+    assert run_virtual(scenario()) == [False, True]
+
+
+def test_warm_spare_is_used() -> None:
+    """With spare=True the next endpoint is dialled beforehand, and the first message after a loss goes over that link."""
+
+    async def scenario() -> None:
+        stage = Stage(spare=True, failback=False, where=["mqtt://first:1883", "mqtt://second:1883"])
+        async with stage.transport as transport:
+            await transport.wait_connected(5)
+            await asyncio.sleep(1)
+            assert transport.endpoint is not None
+            here = transport.endpoint.authority
+            there = next(place for place in ("first:1883", "second:1883") if place != here)
+            assert [event.facts["endpoint"] for event in stage.told("spare_ready")] == [f"mqtt://{there}"]
+            dials = stage.dialled(there)
+            stage.network.refuse(here)
+            stage.network.cut(here)
+            await transport.publish("after")
+            assert stage.dialled(there) == dials
+        assert [p.topic for p in stage.ledger.published()] == ["after"]
+
+    run_virtual(scenario())
+
+
+@pytest.mark.parametrize("is_permanent", [False, True])
+def test_redirection(is_permanent: bool) -> None:  # noqa: FBT001 - a table
+    """A server reference is followed when the profile allows it; after "moved" the old place is forgotten."""
+
+    async def scenario() -> None:
+        stage = Stage(where="mqtt://first:1883", protocol="5", follow_redirects=True)
+        stage.first.faults.redirect("second:1883", is_permanent=is_permanent)
+        async with stage.transport as transport:
+            await transport.publish("here")
+            assert str(transport.endpoint) == "mqtt://second:1883"
+            changed = str(stage.told("endpoints_changed")[0].facts["endpoints"])
+            assert ("first" in changed) is not is_permanent
+        assert [p.broker for p in stage.ledger.published()] == ["second"]
+
+    run_virtual(scenario())
+
+
+def test_redirection_is_not_followed_unasked() -> None:
+    """Without follow_redirects nobody sends a transport to a place that its user did not name."""
+
+    async def scenario() -> None:
+        stage = Stage(where="mqtt://first:1883", protocol="5")
+        stage.first.faults.redirect("second:1883", times=3)
+        async with stage.transport as transport:
+            await transport.publish("here")
+            assert str(transport.endpoint) == "mqtt://first:1883"
+        assert stage.told("endpoints_changed") == []
+
+    run_virtual(scenario())
+
+
+def test_redirection_in_a_circle_ends() -> None:
+    """Brokers that send a client to each other for ever are followed a bounded number of times."""
+
+    async def scenario() -> None:
+        stage = Stage(where="mqtt://first:1883", protocol="5", follow_redirects=True)
+        stage.first.faults.redirect("second:1883")
+        stage.second.faults.redirect("first:1883")
+        async with stage.transport:
+            await asyncio.sleep(100)
+        assert len(stage.told("endpoints_changed")) <= REDIRECTS
+
+    run_virtual(scenario())
