@@ -90,7 +90,8 @@ class StreamLink(LinkBase, asyncio.Protocol):
     def resume_writing(self) -> None:
         """Part of `asyncio.Protocol`."""
         self.is_writable = True
-        self.link_writable()
+        if self._sink is not None:
+            self._sink.link_writable()
 
 
 async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink | TlsLink:

@@ -99,6 +99,39 @@ class LinkBase:
         if self._sink is not None and not self._early:
             self._sink.link_lost(error)
 
+
+class LayeredLink(LinkBase):
+    """A link that speaks its own protocol on the link below it."""
+
+    def __init__(self, below: ByteLink) -> None:
+        super().__init__()
+        self._below = below
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the write buffer takes more."""
+        return self._below.is_writable
+
+    def abort(self) -> None:
+        """Part of `ByteLink`."""
+        self._sink = None
+        self._below.abort()
+
+    def abandon(self) -> None:
+        """Part of `ByteLink`."""
+        self._sink = None
+        self._below.abandon()
+
+    async def close(self) -> None:
+        """Part of `ByteLink`: say goodbye first."""
+        self._sink = None
+        if not self._is_over:
+            self._say_goodbye()
+        await self._below.close()
+
+    def _say_goodbye(self) -> None:
+        """Send what this protocol says before the link below is closed."""
+
     def link_writable(self) -> None:
         """The link below takes more. Part of `Sink`."""
         if self._sink is not None:

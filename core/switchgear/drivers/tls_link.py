@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
-from switchgear.drivers.link_base import LinkBase
+from switchgear.drivers.link_base import LayeredLink
 
 if TYPE_CHECKING:
     from switchgear.drivers.link_base import ByteLink
@@ -22,23 +22,17 @@ READ: Final = 65536
 """Bytes asked of OpenSSL at once; it answers with one record, 16 KB at most (RFC 8446, 5.1)."""
 
 
-class TlsLink(LinkBase):
+class TlsLink(LayeredLink):
     """Speaks TLS on a `ByteLink` and is one."""
 
     def __init__(self, stream: ByteLink, context: ssl.SSLContext, name: str) -> None:
-        super().__init__()
-        self._stream = stream
+        super().__init__(stream)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._shaken: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         stream.attach(self)
         self._shake()
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the write buffer takes more."""
-        return self._stream.is_writable
 
     async def secured(self, timeout: float, where: str) -> None:
         """Wait for the end of the handshake with *where*, *timeout* seconds at most.
@@ -74,28 +68,15 @@ class TlsLink(LinkBase):
             return
         self._flush()
 
-    def abort(self) -> None:
-        """Drop the connection at once; the sink hears nothing more."""
-        self._sink = None
-        self._stream.abort()
-
-    def abandon(self) -> None:
-        """Part of `ByteLink`."""
-        self._sink = None
-        self._stream.abandon()
-
-    async def close(self) -> None:
-        """Say goodbye (close_notify), flush and close; the sink hears nothing more."""
-        self._sink = None
-        if not self._is_over:
-            with contextlib.suppress(ssl.SSLError):  # the peer's own goodbye is not waited for
-                self._tls.unwrap()
-            self._flush()
-        await self._stream.close()
+    def _say_goodbye(self) -> None:
+        """close_notify (RFC 8446, 6.1)."""
+        with contextlib.suppress(ssl.SSLError):  # the peer's own goodbye is not waited for
+            self._tls.unwrap()
+        self._flush()
 
     def _flush(self) -> None:
         if self._outgoing.pending:
-            self._stream.write(self._outgoing.read())
+            self._below.write(self._outgoing.read())
 
     def _shake(self) -> None:
         """Go on with the handshake as far as what has arrived allows."""
@@ -136,7 +117,7 @@ class TlsLink(LinkBase):
         """The link is over for us, whatever the one below thinks."""
         if not self._is_over:
             self.link_lost(error)
-            self._stream.abandon()
+            self._below.abandon()
 
     # What the link below calls.
 

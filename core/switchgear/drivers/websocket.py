@@ -14,31 +14,25 @@ from websockets.uri import parse_uri as parse_ws_uri
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
-from switchgear.drivers.link_base import LinkBase
+from switchgear.drivers.link_base import LayeredLink
 
 if TYPE_CHECKING:
     from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
 
 
-class WebSocketLink(LinkBase):
+class WebSocketLink(LayeredLink):
     """Speaks WebSocket on a `ByteLink` and is one."""
 
     def __init__(self, stream: ByteLink, endpoint: Endpoint) -> None:
-        super().__init__()
+        super().__init__(stream)
         uri = parse_ws_uri(f"{endpoint.scheme}://{endpoint.authority}{endpoint.path}")
-        self._stream = stream
         # No limit of frames: one may hold several packets (MQTT-6.0.0-2), each of which is measured by itself.
         self._protocol = ClientProtocol(uri, subprotocols=[Subprotocol("mqtt")], max_size=None)
         self._upgraded: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         stream.attach(self)
         self._protocol.send_request(self._protocol.connect())
         self._flush()
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether the write buffer takes more."""
-        return self._stream.is_writable
 
     async def upgraded(self, timeout: float) -> None:
         """Wait for the answer to the upgrade, *timeout* seconds at most.
@@ -70,28 +64,15 @@ class WebSocketLink(LinkBase):
             self._protocol.send_binary(data)
             self._flush()
 
-    def abort(self) -> None:
-        """Drop the connection at once; the sink hears nothing more."""
-        self._sink = None
-        self._stream.abort()
-
-    def abandon(self) -> None:
-        """Part of `ByteLink`."""
-        self._sink = None
-        self._stream.abandon()
-
-    async def close(self) -> None:
-        """Say goodbye, flush and close; the sink hears nothing more."""
-        self._sink = None
-        if not self._is_over:
-            self._protocol.send_close(1000)
-            self._flush()
-        await self._stream.close()
+    def _say_goodbye(self) -> None:
+        """A close frame (RFC 6455, 5.5.1)."""
+        self._protocol.send_close(1000)
+        self._flush()
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if data:
-                self._stream.write(data)
+                self._below.write(data)
 
     # What the link below calls.
 
