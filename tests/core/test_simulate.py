@@ -5,7 +5,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from switchgear import InvalidOption
 from switchgear import simulate as simulation
@@ -87,6 +87,7 @@ def test_nobody_is_forgotten(  # noqa: PLR0917 - hypothesis passes them by name
     name: str, clients: int, outage: float, rate: float, notice: float, queue: int | None, seed: int
 ) -> None:
     """Everybody is back at last, in order, no sooner than the broker can serve them, and every CONNECT is counted once."""
+    assume(queue != 1 or name not in NO_JITTER or clients <= 20)  # in step, one gets in each time: it takes hours
     ended = run(name, storm(clients, outage, rate, notice, queue), seed)
     half, most, everyone = ended.half_back, ended.most_back, ended.all_back
     assert half is not None
