@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sqlite3
 import stat
@@ -54,6 +55,9 @@ _BLOCKS: Final = (512, 64, 8, 1)
 CHECKED: Final = 512 * 2**20
 """Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
 they are read."""
+
+SPARE: Final = 1024
+"""Free pages, 4 MB, that an empty file may keep."""
 
 _GATHERED: Final = 8 * 2**20
 """Bytes of payload that one read may bring."""
@@ -142,11 +146,14 @@ class OutboxFile:
 
     def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
         accepted_at = now_ms()
+        plain = all(len(row) == 5 for row in rows)
+        if not plain:
+            rows = [row if len(row) == 7 else (*row, b"", None) for row in rows]
         start = 0
         for size in _BLOCKS:
             while len(rows) - start >= size:
                 values = [accepted_at, *chain.from_iterable(rows[start : start + size])]
-                self.db.execute(_insertion(size), values)
+                self.db.execute(_insertion(size, 5 if plain else 7), values)
                 start += size
 
     def _delete(self, removed: Sequence[int]) -> None:
@@ -249,9 +256,8 @@ class OutboxFile:
 
     def shrink(self) -> None:
         """Give what an emptied file holds back to the file system."""
-        free = self.db.execute("PRAGMA freelist_count").fetchone()[0]
-        if free > 64:
-            self.db.execute("PRAGMA incremental_vacuum").fetchall()
+        if self.db.execute("PRAGMA freelist_count").fetchone()[0] > SPARE:
+            self.db.execute("VACUUM")  # one step, and what is left is small; incremental_vacuum takes one for each page
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
@@ -286,18 +292,14 @@ def _parse(line: str) -> Row:
     )
 
 
-def _insertion(rows: int) -> str:
-    found = _insertions.get(rows)
-    if found is None:
-        values = (
-            f"(?{7 * i + 2},?{7 * i + 3},?{7 * i + 4},?{7 * i + 5},?{7 * i + 6},?1,?{7 * i + 7},?{7 * i + 8})"
-            for i in range(rows)
-        )
-        found = _insertions[rows] = f"INSERT INTO message VALUES {','.join(values)}"  # noqa: S608 - question marks
-    return found
-
-
-_insertions: Final[dict[int, str]] = {}
+@functools.cache
+def _insertion(rows: int, columns: int) -> str:
+    """INSERT of so many *rows*, each of sequence, topic, payload, flags, checksum, and with 7 *columns* extra, expiry."""
+    parts = []
+    for first in range(2, 2 + rows * columns, columns):
+        extra, until = (f"?{first + 5}", f"?{first + 6}") if columns == 7 else ("X''", "NULL")
+        parts.append(f"(?{first},?{first + 1},?{first + 2},?{first + 3},{extra},?1,{until},?{first + 4})")
+    return f"INSERT INTO message VALUES {','.join(parts)}"  # noqa: S608 - question marks
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -381,9 +383,7 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if not tables and version == 0:
-            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        elif db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION and "meta" not in tables:
+        if (tables or version) and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION and "meta" not in tables:
             raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")
         if version > SCHEMA:
             why = f"its schema is {version}, newer than {SCHEMA}, which this version of Switchgear reads; upgrade Switchgear"
@@ -451,7 +451,7 @@ def recover(
 
 
 def _adopt(file: OutboxFile, batch: list[Row]) -> int:
-    rows = [(r.sequence, r.topic, r.payload, r.flags, r.extra, r.expires_at, r.checksum) for r in batch]
+    rows = [(r.sequence, r.topic, r.payload, r.flags, r.checksum, r.extra, r.expires_at) for r in batch]
     file.commit(rows, sum(row.size for row in batch))
     return len(rows)
 

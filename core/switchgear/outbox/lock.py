@@ -21,14 +21,14 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """The lock of the outbox *path*, held until `release`.
+    """The lock of the outbox *path*, held until `release`; *note*: say in it who holds it.
 
     Raises:
         OutboxLocked: another transport holds it, here or in another process.
         OSError: the lock file cannot be made.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, note: bool = True) -> None:
         self._fd: int | None = None
         name = f"{path}.lock"
         fd = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -42,8 +42,9 @@ class FileLock:
         except OSError:
             os.close(fd)
             raise OutboxLocked(path, holder(path)) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        if note:
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
         _held.add(self)
 

@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from switchgear.message import Properties
     from switchgear.profile import DrainOrder, Durability
 
-WINDOW: Final = 5000
-"""Unsent messages in memory; about 5 MB of 128-byte messages."""
+WINDOW: Final = 32_768
+"""Unsent messages in memory, about 20 MB of 128-byte messages. A burst that fits is not read again to be sent."""
 
-LOW: Final = 2500
+WINDOW_BYTES: Final = 32 * 2**20
+"""Bytes of payload and topic, sent ones included, beyond which no more are kept in memory."""
+
+LOW: Final = 4096
 """Below this many the next are read."""
 
-CHUNK: Final = 2500
+CHUNK: Final = 4096
 """Messages in one reading."""
 
 _STORED: Final = DeliveryState.STORED
@@ -66,6 +69,7 @@ class SqliteOutbox(MemoryOutbox):
     _starts_clean: bool = field(default=False, init=False)
     _is_spilling: bool = field(default=False, init=False)
     _loaded: int = field(default=0, init=False)  # what is above is on disk or in the writer's queue only
+    _low: int = field(default=LOW, init=False)  # fewer when messages are large
     _wants_load: bool = field(default=False, init=False)
     _wants_prune: bool = field(default=False, init=False)
     _spilled_expiry: float | None = field(default=None, init=False)  # wall-clock: the first of what is not in memory
@@ -200,7 +204,7 @@ class SqliteOutbox(MemoryOutbox):
                 writer.queue.append(delivery)
                 if self._is_spilling:
                     self._spill(delivery)
-                elif len(self.pending) >= WINDOW:
+                elif len(self.pending) >= WINDOW or (self._in_bytes - self._out_bytes > WINDOW_BYTES and len(self.pending) > 64):
                     self._loaded = self._sequence - 1
                     self._is_spilling = True
                     self._spill(delivery)
@@ -224,7 +228,7 @@ class SqliteOutbox(MemoryOutbox):
         if delivery.expires_at is not None:
             at = delivery.expires_at + self._offset()
             self._spilled_expiry = at if self._spilled_expiry is None else min(at, self._spilled_expiry)
-        if len(self.pending) < LOW:
+        if len(self.pending) < self._low:
             self._load_soon()
 
     def _drop(self, delivery: Delivery) -> None:
@@ -250,7 +254,7 @@ class SqliteOutbox(MemoryOutbox):
         writer.removals.append(delivery)  # type: ignore[arg-type]  # every delivery of this outbox is one
         if writer.is_idle:
             writer.kick()
-        if self._is_spilling and len(self.pending) < LOW:
+        if self._is_spilling and len(self.pending) < self._low:
             self._load_soon()
 
     def requeue(self) -> list[Delivery]:
@@ -348,7 +352,7 @@ class SqliteOutbox(MemoryOutbox):
     # From the disk: in the writer's thread. ----------------------------------------------------------------------
 
     def _load_when_low(self) -> None:
-        if self._is_spilling and len(self.pending) < LOW:
+        if self._is_spilling and len(self.pending) < self._low:
             self._load_soon()
 
     def _load_soon(self) -> None:
@@ -365,7 +369,8 @@ class SqliteOutbox(MemoryOutbox):
         return self._wants_prune or self._wants_load
 
     def _load(self, file: OutboxFile) -> None:
-        rows, bad, is_all = file.read(self._loaded, CHUNK)
+        self._low = min(LOW, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
+        rows, bad, is_all = file.read(self._loaded, min(CHUNK, self._low))
         if bad:
             count = file.quarantine(bad, "its checksum does not match")
             self._emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
@@ -395,7 +400,7 @@ class SqliteOutbox(MemoryOutbox):
                 self._spilled_expiry = None
             elif self._base and not self._spilled_expiry:
                 self._spilled_expiry = _seconds(file.next_expiry(after=0))
-            self._wants_load = self._is_spilling and len(self.pending) < LOW
+            self._wants_load = self._is_spilling and len(self.pending) < self._low
             self.room.notify_all()
         self._on_loop(lambda: self._arrived(overdue))
 

@@ -9,6 +9,8 @@ from switchgear.errors import OutboxUnwritable
 from switchgear.message import DeliveryState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear.message import Properties
     from switchgear.outbox.writer import Writer
 
@@ -33,7 +35,7 @@ class StoredDelivery(Delivery):
     disk: int
     """`QUEUED`, `TAKEN` or `WRITTEN`; set by the writer."""
 
-    def __init__(  # noqa: PLR0917 - positional for speed: one is made for each message
+    def __init__(  # noqa: PLR0917, PLW0231 - positional for speed: one is made for each message
         self,
         writer: Writer,
         waits: Waits,
@@ -45,7 +47,20 @@ class StoredDelivery(Delivery):
         properties: Properties | None = None,
         expires_at: float | None = None,
     ) -> None:
-        super().__init__(waits, sequence, topic, payload, qos, retain, properties, expires_at)
+        self._waits = waits  # as Delivery does it; calling that costs as much again
+        self.sequence = sequence
+        self.topic = topic
+        self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.properties = properties
+        self.expires_at = expires_at
+        self.packet_id = 0
+        self.phase = 0
+        self.losses = 0
+        self._state = _STORED
+        self._error: BaseException | None = None
+        self._watchers: list[Callable[[], None]] | None = None
         self._writer = writer
         self.disk = QUEUED
 
