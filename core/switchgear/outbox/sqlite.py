@@ -85,6 +85,7 @@ class SqliteOutbox(MemoryOutbox):
 
     def __attrs_post_init__(self) -> None:
         self.order(self.drain_order)
+        self._low = min(LOW, WINDOW // 2)
         file = open_file(self.path, self.durability, self._emit)
         self.writer = Writer(
             file, self._offset, self._emit, self._jobs, self._in_memory, self._lost, linger=self.linger
@@ -369,7 +370,7 @@ class SqliteOutbox(MemoryOutbox):
         return self._wants_prune or self._wants_load
 
     def _load(self, file: OutboxFile) -> None:
-        self._low = min(LOW, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
+        self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
         rows, bad, is_all = file.read(self._loaded, min(CHUNK, self._low))
         if bad:
             count = file.quarantine(bad, "its checksum does not match")
