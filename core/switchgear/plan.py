@@ -70,9 +70,7 @@ class Plan:
         """Every endpoint of every group."""
         return tuple(endpoint for group in self.groups for endpoint in group.endpoints)
 
-    def machine_settings(
-        self, profile: Profile, *, dials_ahead: bool, starts_clean: bool = False
-    ) -> MachineSettings:
+    def machine_settings(self, profile: Profile, *, dials_ahead: bool, starts_clean: bool = False) -> MachineSettings:
         """What the machine is made with."""
         return MachineSettings(
             backoff=self.backoff,

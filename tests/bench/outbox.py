@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import switchgear
-from throughput import PAYLOAD, TOPIC, broker
+from throughput import PAYLOAD, TOPIC, broker  # type: ignore[import-not-found]  # it stands beside this file
 
 COUNT = 30_000
 
@@ -92,7 +92,12 @@ async def drain(outbox: Path, port: int, count: int) -> dict[str, Any]:
         started = time.perf_counter()
         await transport.drain(600)
         seconds = time.perf_counter() - started
-    return {"opened in s": round(opened, 2), "waiting": waiting, "drained/s": round(waiting / seconds), "MB": round(memory())}
+    return {
+        "opened in s": round(opened, 2),
+        "waiting": waiting,
+        "drained/s": round(waiting / seconds),
+        "MB": round(memory()),
+    }
 
 
 def apart(*arguments: str) -> dict[str, Any]:
@@ -109,7 +114,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--backlog", type=int, default=1_000_000)
-    parser.add_argument("--folder", default=None, help="where the files are written; the system's own for temporary files")
+    parser.add_argument(
+        "--folder", default=None, help="where the files are written; the system's own for temporary files"
+    )
     parser.add_argument("--fill", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--drain", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -59,7 +59,9 @@ def export(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Write the messages in quarantine instead of those that wait.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Accepted for symmetry: the output is JSON lines anyway.")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="Accepted for symmetry: the output is JSON lines anyway.")
+    ] = True,
 ) -> None:
     """Write the messages of FILE as JSON lines, oldest first; FILE keeps them."""
     del json

@@ -174,13 +174,8 @@ class OutboxFile:
         count = 0
         with self._transaction():
             for sequence in sequences:
-                moved = self.db.execute(
-                    "INSERT INTO quarantine (found_at, why, sequence, topic, payload, flags, extra, accepted_at,"
-                    f" expires_at, checksum) SELECT ?, ?, {COLUMNS} FROM message WHERE sequence = ?",  # noqa: S608 - our columns
-                    (now_ms(), why, sequence),
-                ).rowcount
+                count += self.db.execute(_QUARANTINE, (now_ms(), why, sequence)).rowcount
                 self.db.execute("DELETE FROM message WHERE sequence = ?", (sequence,))
-                count += moved
             self.db.execute("UPDATE meta SET messages = max(0, messages - ?)", (count,))
         self.messages -= count
         return count
@@ -270,6 +265,10 @@ class OutboxFile:
             if self.lock is not None:
                 self.lock.release()
 
+
+_QUARANTINE: Final = (
+    f"INSERT INTO quarantine (found_at, why, {COLUMNS}) SELECT ?, ?, {COLUMNS} FROM message WHERE sequence = ?"  # noqa: S608 - our columns
+)
 
 _GATHER: Final = (
     "SELECT group_concat(sequence || ',' || flags || ',' || ifnull(expires_at, '') || ',' || checksum || ',' ||"
@@ -383,11 +382,15 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if (tables or version) and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION and "meta" not in tables:
-            raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")
+        if (
+            (tables or version)
+            and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION
+            and "meta" not in tables
+        ):
+            raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")  # noqa: TRY301 - the connection is closed below
         if version > SCHEMA:
             why = f"its schema is {version}, newer than {SCHEMA}, which this version of Switchgear reads; upgrade Switchgear"
-            raise UnreadableFile(path, "outbox", why)
+            raise UnreadableFile(path, "outbox", why)  # noqa: TRY301 - the same
         db.execute("PRAGMA journal_mode = WAL").fetchone()
         db.execute(f"PRAGMA synchronous = {durability.upper()}")
         db.execute("PRAGMA journal_size_limit = 4194304")
@@ -395,7 +398,7 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
         if Path(path).stat().st_size <= CHECKED:
             answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if answer != "ok":
-                raise sqlite3.DatabaseError(answer)
+                raise sqlite3.DatabaseError(answer)  # noqa: TRY301 - the same
         file = OutboxFile(path, db, lock, durability)
         file.load_meta()
     except BaseException:

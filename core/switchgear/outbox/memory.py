@@ -35,7 +35,7 @@ class MemoryOutbox:
 
     limits: OutboxLimits
     waits: Waits
-    pending: Queue = field(factory=deque, init=False)
+    pending: Queue = field(factory=deque[Delivery], init=False)
     """In order; not handed to the present connection. Entries that have ended are skipped by the sender."""
     sent: dict[int, Delivery] = field(factory=dict, init=False)
     """By sequence: handed to the present connection, not acknowledged."""

@@ -205,7 +205,9 @@ class SqliteOutbox(MemoryOutbox):
                 writer.queue.append(delivery)
                 if self._is_spilling:
                     self._spill(delivery)
-                elif len(self.pending) >= WINDOW or (self._in_bytes - self._out_bytes > WINDOW_BYTES and len(self.pending) > 64):
+                elif len(self.pending) >= WINDOW or (
+                    self._in_bytes - self._out_bytes > WINDOW_BYTES and len(self.pending) > 64
+                ):
                     self._loaded = self._sequence - 1
                     self._is_spilling = True
                     self._spill(delivery)
@@ -342,7 +344,9 @@ class SqliteOutbox(MemoryOutbox):
         with self.room:
             known = {delivery.sequence: delivery for delivery in self.living()}
             known.update({d.sequence: d for d in self._live.values() if not d.done()})
-            return [known[sequence] for sequence in sorted(known)], self._loaded if self._is_spilling else self._sequence
+            return [
+                known[sequence] for sequence in sorted(known)
+            ], self._loaded if self._is_spilling else self._sequence
 
     def _lost(self, count: int, size: int) -> None:
         """That much of a broken file could not be read."""

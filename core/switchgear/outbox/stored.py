@@ -35,7 +35,7 @@ class StoredDelivery(Delivery):
     disk: int
     """`QUEUED`, `TAKEN` or `WRITTEN`; set by the writer."""
 
-    def __init__(  # noqa: PLR0917, PLW0231 - positional for speed: one is made for each message
+    def __init__(  # noqa: PLR0917 - positional for speed: one is made for each message
         self,
         writer: Writer,
         waits: Waits,

@@ -7,7 +7,6 @@ takes all that is there, leaves out what has been acknowledged meanwhile, and co
 from __future__ import annotations
 
 import contextlib
-import logging
 import sqlite3
 import threading
 import time
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from switchgear.delivery import Delivery
     from switchgear.outbox.file import OutboxFile
     from switchgear.outbox.stored import StoredDelivery
-
-log = logging.getLogger("switchgear.outbox")
 
 LINGER: Final = 0.005
 """Seconds that messages are gathered for one commit, when nobody waits for it. A message that is acknowledged within
@@ -288,7 +285,7 @@ class Writer:
         written = [d for d in again if d.disk == WRITTEN]  # type: ignore[attr-defined]  # the deliveries of this outbox have it
         count = old.messages - new.messages - len(written) - len(gone)
         size = old.bytes - new.bytes - sum(len(d.payload) + len(d.topic) for d in (*written, *gone))
-        for delivery in again:
-            delivery.disk = QUEUED  # type: ignore[attr-defined]  # the same
+        for lost in again:
+            lost.disk = QUEUED  # type: ignore[attr-defined]  # the same
         self.queue.extendleft(reversed(again))  # type: ignore[arg-type]  # the same
         self.lost(count, size)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from switchgear import Cancelled, Delivery, DeliveryState, Dropped, Expired, MessageTooLarge, OutboxFull, OutboxLimits
 from switchgear.delivery import Waits
 from switchgear.outbox import MemoryOutbox, Outbox, SqliteOutbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 S = DeliveryState
 Make = Callable[..., Outbox]

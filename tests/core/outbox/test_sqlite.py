@@ -201,7 +201,8 @@ def test_expired_while_nobody_ran(opened: Open) -> None:
     outbox.close_now()
     again = opened(wall=lambda: now + 50, clock=lambda: 7.0)
     assert [d.topic for d in again.pending] == ["t/0", "t/2"]
-    assert again.expire(7.0) == (1, pytest.approx(7.0 + 40, abs=0.01))
+    count, following = again.expire(7.0)
+    assert (count, round(following or 0, 1)) == (1, 47.0)
 
 
 def test_expired_on_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,7 @@ def test_expired_on_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     assert held is not None
     assert last is not None
     last.wait_stored(10)
-    assert outbox.expire(100.0) == (0, pytest.approx(110.0))
+    assert round(outbox.expire(100.0)[1] or 0, 1) == 110.0
     time[0] = 111.0
     count = outbox.expire(111.0)[0]
     assert outbox.writer.wait(lambda: held.done() and len(outbox) == 11, 10)

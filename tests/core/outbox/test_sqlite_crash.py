@@ -6,12 +6,15 @@ import asyncio
 import os
 import random
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import switchgear
 from switchgear import DeliveryState, TransportClosed
 from switchgear.testing.broker import Broker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = int(os.environ.get("SWITCHGEAR_KILLS", "10"))
 """How often the publisher is killed; the issue asks for 100, which takes a minute."""
