@@ -125,7 +125,7 @@ class OutboxFile:
             self._insert(rows)
             self._delete(removed)
             db.execute(
-                "UPDATE meta SET messages = max(0, messages + ?1), bytes = max(0, bytes + ?2),"
+                "UPDATE meta SET messages = max(0, messages + ?1), bytes = iif(messages + ?1 <= 0, 0, max(0, bytes + ?2)),"
                 " floor = max(floor, ifnull((SELECT min(sequence) FROM message), floor), ?3),"
                 " exactly_once = ifnull(?4, exactly_once)",
                 (len(rows) - removed_rows, size - removed_size, self._floor(rows, removed), exactly_once),
@@ -169,16 +169,21 @@ class OutboxFile:
             marks = ",".join("?" * len(part))
             self.db.execute(f"DELETE FROM message WHERE sequence IN ({marks})", part)  # noqa: S608 - question marks
 
-    def quarantine(self, sequences: Iterable[int], why: str) -> int:
-        """Move rows aside; how many that were."""
-        count = 0
+    def quarantine(self, sequences: Iterable[int], why: str) -> tuple[int, int]:
+        """Move rows aside; how many that were, and their bytes."""
+        count = size = 0
         with self._transaction():
             for sequence in sequences:
+                measured = self.db.execute(
+                    "SELECT length(payload) + length(CAST(topic AS TEXT)) FROM message WHERE sequence = ?", (sequence,)
+                ).fetchone()
+                size += (measured and measured[0]) or 0
                 count += self.db.execute(_QUARANTINE, (now_ms(), why, sequence)).rowcount
                 self.db.execute("DELETE FROM message WHERE sequence = ?", (sequence,))
-            self.db.execute("UPDATE meta SET messages = max(0, messages - ?)", (count,))
+            self.db.execute("UPDATE meta SET messages = max(0, messages - ?), bytes = max(0, bytes - ?)", (count, size))
         self.messages -= count
-        return count
+        self.bytes -= size
+        return count, size
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -376,8 +376,9 @@ class SqliteOutbox(MemoryOutbox):
     def _load(self, file: OutboxFile) -> None:
         self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
         rows, bad, is_all = file.read(self._loaded, min(CHUNK, self._low))
+        lost = 0
         if bad:
-            count = file.quarantine(bad, "its checksum does not match")
+            count, lost = file.quarantine(bad, "its checksum does not match")
             self._emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
@@ -385,6 +386,7 @@ class SqliteOutbox(MemoryOutbox):
         with self.room:
             gone = {delivery.sequence for delivery in list(self.writer.removals)}
             self._in_count -= len(bad)
+            self._in_bytes -= lost
             for fresh in found:
                 delivery = self._live.pop(fresh.sequence, None) or fresh
                 if delivery.sequence in gone or delivery._state is not _STORED:

@@ -7,6 +7,7 @@ takes all that is there, leaves out what has been acknowledged meanwhile, and co
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from switchgear.delivery import Delivery
     from switchgear.outbox.file import OutboxFile
     from switchgear.outbox.stored import StoredDelivery
+
+log = logging.getLogger("switchgear.outbox")
 
 LINGER: Final = 0.005
 """Seconds that messages are gathered for one commit, when nobody waits for it. A message that is acknowledged within
@@ -61,6 +64,7 @@ class Writer:
     lost: Callable[[int, int], None]
     """Told how many messages, and bytes, of a broken file could not be read."""
     linger: float = LINGER
+    retry: float = RETRY
     queue: deque[StoredDelivery] = field(factory=deque, init=False)
     """Accepted, in order, not taken by the writer."""
     removals: deque[StoredDelivery] = field(factory=deque, init=False)
@@ -73,6 +77,7 @@ class Writer:
     _exactly_once_wanted: bool | None = field(default=None, init=False)
     _has_jobs: bool = field(default=False, init=False)
     _is_closing: bool = field(default=False, init=False)
+    _has_ended: bool = field(default=False, init=False)
     _waiting: int = field(default=0, init=False)
     _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
@@ -134,7 +139,12 @@ class Writer:
     def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
         """Write what is left, close the file, end the thread; *on_end* is called there as the last thing."""
         self._exactly_once_wanted = exactly_once
-        self._on_end = on_end
+        with self._work:
+            self._on_end = on_end
+            has_ended = self._has_ended
+        if has_ended:
+            on_end()
+            return
         self.hurry()
         with self._work:
             self._is_closing = True
@@ -152,6 +162,9 @@ class Writer:
             while self._next():
                 self._turn()
             self._turn()
+        except Exception as error:  # a bug of ours; publishers hear of it, and what is on disk stays there
+            self.failure = f"internal error: {error}"
+            log.exception("switchgear.outbox_writer_failed", extra={"path": self.path})
         finally:
             self.is_idle = False
             with contextlib.suppress(sqlite3.Error):
@@ -160,8 +173,11 @@ class Writer:
             self.file.close()
             with self._changed:
                 self._changed.notify_all()
-            if self._on_end is not None:
-                self._on_end()
+            with self._work:
+                self._has_ended = True
+                on_end = self._on_end
+            if on_end is not None:
+                on_end()
 
     def _next(self) -> bool:
         """Wait for work, and linger; False when the transport closes."""
@@ -175,7 +191,7 @@ class Writer:
         if self.failure is not None:
             self._hurry.clear()
             with self._work:
-                self._work.wait_for(lambda: self._is_closing, RETRY)
+                self._work.wait_for(lambda: self._is_closing, self.retry)
         elif len(self.queue) < BATCH:
             self._hurry.wait(self.linger if self.queue else max(self.linger, REMOVAL_LINGER))
         self._hurry.clear()

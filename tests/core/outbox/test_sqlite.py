@@ -382,6 +382,8 @@ def test_a_corrupt_row_is_quarantined(opened: Open, path: Path) -> None:
     outbox = opened()
     assert heard(outbox)["outbox_quarantined"]["count"] == 1
     assert numbers(outbox) == [0, 1, 2, *range(4, 10)]
+    outbox.close_now()
+    assert opened().size == 0
     db = sqlite3.connect(path)
     assert db.execute("SELECT sequence, payload FROM quarantine").fetchall() == [(4, b"\0")]
     db.close()
@@ -408,6 +410,7 @@ def test_broken_while_it_is_used(opened: Open, path: Path) -> None:
 def test_disk_full(opened: Open, path: Path) -> None:
     """With the disk full publishers hear it, nothing accepted is lost, and it goes on when there is room again."""
     outbox = opened()
+    outbox.writer.retry = 0.01
     put(outbox, 10)
     db = outbox.writer.file.db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
@@ -476,3 +479,18 @@ def test_many_threads(opened: Open) -> None:
     outbox.close_now()
     assert lost == []
     assert sorted(numbers(opened())) == list(range(1800))
+
+
+def test_a_bug_in_the_writer(opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """When the writer ends by a bug, nobody waits for ever: publishers and waiters hear of it."""
+    outbox = opened()
+    put(outbox, 1)
+    monkeypatch.setattr(outbox.writer.file.__class__, "commit", lambda *_, **__: 1 // 0)
+    delivery = outbox.accept("t/1", b"", 1)
+    assert delivery is not None
+    with pytest.raises(OutboxUnwritable, match="internal error"):
+        delivery.wait_stored(10)
+    with pytest.raises(OutboxUnwritable):
+        outbox.accept("t/2", b"", 1)
+    outbox.writer.join()
+    assert "switchgear.outbox_writer_failed" in caplog.text
