@@ -13,13 +13,36 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import switchgear
-from throughput import PAYLOAD, TOPIC, broker  # type: ignore[import-not-found]  # it stands beside this file
+from switchgear.testing.processes import find_mosquitto, free_port, wait_port
+
+PAYLOAD = bytes(128)
+TOPIC = "bench/outbox"
 
 COUNT = 30_000
+
+
+@contextmanager
+def broker() -> Iterator[int]:
+    """The port of a mosquitto that writes no log and has no limits of its own."""
+    port = free_port()
+    lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "log_type none"]
+    lines += ["max_inflight_messages 0", "max_queued_messages 0", *(["user root"] if os.geteuid() == 0 else [])]
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "mosquitto.conf"
+        config.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        process = subprocess.Popen([find_mosquitto(), "-c", str(config)], stderr=subprocess.DEVNULL)
+        try:
+            wait_port(port, 10)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
 
 
 async def acknowledged(port: int, outbox: Path | None, durability: str, count: int) -> float:
