@@ -208,8 +208,9 @@ class Writer:
                 self._commit()
                 more = len(self.queue) >= BATCH or (self._is_closing and bool(self.queue))
                 if self._has_jobs and not self._is_closing:
-                    self._has_jobs = self.jobs(self.file)
-                    more |= self._has_jobs
+                    self._has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten
+                    if self.jobs(self.file):
+                        self._has_jobs = more = True
                 if not self.file.messages and not self.queue:
                     self.file.shrink()
                 self._succeeded()
@@ -275,7 +276,8 @@ class Writer:
             self.emit("outbox_unwritable", path=self.path, why=why)
         if self._has_jobs and not self._is_closing:  # what is on the disk can be read, and sent
             with contextlib.suppress(sqlite3.Error, OSError):
-                self._has_jobs = self.jobs(self.file)
+                self._has_jobs = False
+                self._has_jobs |= self.jobs(self.file)
         return False
 
     def _recover(self, why: str) -> None:
