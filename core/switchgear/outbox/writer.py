@@ -277,7 +277,8 @@ class Writer:
         if self._has_jobs and not self._is_closing:  # what is on the disk can be read, and sent
             with contextlib.suppress(sqlite3.Error, OSError):
                 self._has_jobs = False
-                self._has_jobs |= self.jobs(self.file)
+                if self.jobs(self.file):
+                    self._has_jobs = True
         return False
 
     def _recover(self, why: str) -> None:
