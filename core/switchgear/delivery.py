@@ -174,7 +174,7 @@ class Delivery:
         self._watchers: list[Callable[[], None]] | None = None
 
     def __repr__(self) -> str:
-        return f"<Delivery {self.sequence} {self._state.value} {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
+        return f"<Delivery {self.sequence} {self.state.value} {self.topic!r} qos={self.qos} {len(self.payload)} bytes>"
 
     @property
     def state(self) -> DeliveryState:
@@ -251,7 +251,7 @@ class Delivery:
                     raise waits.failure
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise TimeoutError(f"{call}: not yet after {timeout:g} s; the message is {self._state.value}")
+                    raise TimeoutError(f"{call}: not yet after {timeout:g} s; the message is {self.state.value}")
                 event.wait(left)
                 event.clear()
         finally:

@@ -10,12 +10,14 @@ The tree::
     │   ├── InvalidTopic
     │   ├── UnknownDriver
     │   ├── UnknownPlugin
-    │   └── UnreadableFile
+    │   ├── UnreadableFile
+    │   └── OutboxLocked
     ├── PluginError                               names the plugin, its distribution and the hook
     ├── ConnectionFailed (also ConnectionError)   why there is no connection; carries the cause
     │   └── GaveUp                                the transport has stopped trying
     ├── MessageError                              what ended one message
     │   ├── OutboxFull
+    │   ├── OutboxUnwritable
     │   ├── MessageTooLarge
     │   ├── Expired
     │   ├── Cancelled
@@ -33,6 +35,7 @@ Facts are attributes; the message is built from them and says what to do next.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -123,6 +126,19 @@ class UnreadableFile(ConfigurationError):
         super().__init__(f"{role} {path!r}: {why}")
 
 
+class OutboxLocked(ConfigurationError):
+    """Another transport has this outbox file; ``pid`` is its process, None when that is not known."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        self.path = path
+        self.pid = pid
+        who = "another process" if pid is None else "this process" if pid == os.getpid() else f"process {pid}"
+        super().__init__(
+            f"outbox {path!r}: a transport in {who} has it, and a file belongs to one transport at a time; "
+            "close that one, or name another file"
+        )
+
+
 class PluginError(SwitchgearError):
     """A plugin could not be loaded or registered, or answered what it must not answer."""
 
@@ -174,6 +190,18 @@ class OutboxFull(MessageError):
         )
 
 
+class OutboxUnwritable(MessageError):
+    """A durable outbox cannot write, so nothing more is accepted; what was accepted is kept, and written later."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"outbox {path!r} cannot be written: {why}; free or mend the disk: it is tried again every second, and "
+            "nothing that was accepted is lost meanwhile"
+        )
+
+
 class MessageTooLarge(MessageError):
     """A message is larger than MQTT, the outbox or the broker takes."""
 
@@ -220,11 +248,13 @@ class SubscriptionRefused(SwitchgearError):
 
 
 class TransportClosed(SwitchgearError):
-    """The transport was closed; make a new one."""
+    """The transport was closed; make a new one. ``kept`` is the outbox file that messages stay in, if there is one."""
 
-    def __init__(self, call: str) -> None:
+    def __init__(self, call: str, *, kept: str | None = None) -> None:
         self.call = call
-        super().__init__(f"{call}: this transport is closed; make a new one with switchgear.connect()")
+        self.kept = kept
+        where = f"; its messages stay in {kept!r}, for the next transport on that file" if kept else ""
+        super().__init__(f"{call}: this transport is closed{where}; make a new one with switchgear.connect()")
 
 
 class WouldDeadlock(SwitchgearError):

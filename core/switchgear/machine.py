@@ -53,6 +53,7 @@ class MachineSettings:
         dials_ahead: Whether the driver can do that.
         sessions: What the brokers of each group share, by its name.
         keep_order: Whether a group's listed order is kept, by its name.
+        starts_clean: Whether a session that an earlier process left is ended: it may hold packet ids of QoS 2 messages.
     """
 
     backoff: Backoff
@@ -64,6 +65,7 @@ class MachineSettings:
     dials_ahead: bool = True
     sessions: Mapping[str, SessionKind] = field(factory=dict)
     keep_order: Mapping[str, bool] = field(factory=dict)
+    starts_clean: bool = False
 
 
 class Phase(enum.Enum):
@@ -152,6 +154,7 @@ class Machine:
     _proved: bool = field(default=False, init=False)
     _is_stable: bool = field(default=False, init=False)
     _holder: str | None = field(default=None, init=False)  # who holds our session: a group (shared) or a key (hunt)
+    _cleaned: set[str] = field(factory=set, init=False)  # who has had a session of ours since we began
     _session_present: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)  # a plugin's Delay
     _not_before_why: str = field(default="", init=False)
@@ -505,6 +508,7 @@ class Machine:
         kind = self.settings.sessions.get(endpoint.group, SessionKind.HUNT)
         is_elsewhere = self._holder is not None and self._holder != endpoint.key
         clean = kind is SessionKind.CLEAN or (kind is SessionKind.HUNT and is_elsewhere)
+        clean |= self.settings.starts_clean and self._session_of(endpoint) not in self._cleaned
         self._do(do.SendConnect(attempt.generation, endpoint, clean))
 
     def _attempt_failed(self, event: ev.AttemptFailed, now: float) -> None:
@@ -564,12 +568,17 @@ class Machine:
             self.ahead = None
         self.current.phase = Phase.ESTABLISHED
         endpoint = self.current.endpoint
-        shared = self.settings.sessions.get(endpoint.group) is SessionKind.SHARED
-        self._holder = f"group {endpoint.group}" if shared else endpoint.key
+        self._holder = self._session_of(endpoint)
+        self._cleaned.add(self._holder)
         self._proved = False
         self._enter(S.RESTORING)
         self._session_present = event.session_present
         self._do(do.RestoreSession(event.generation, event.session_present))
+
+    def _session_of(self, endpoint: Endpoint) -> str:
+        """Who holds a session that is made at *endpoint*."""
+        shared = self.settings.sessions.get(endpoint.group) is SessionKind.SHARED
+        return f"group {endpoint.group}" if shared else endpoint.key
 
     def _restored(self, event: ev.SessionRestored, now: float) -> None:
         assert self.current is not None

@@ -55,6 +55,11 @@ class Owner(Protocol):
         """Messages accepted and not yet acknowledged."""
         ...
 
+    @property
+    def starts_clean(self) -> bool:
+        """Whether a session that an earlier process left is ended by the first CONNECT."""
+        ...
+
     def listener(self, generation: int) -> Listener:
         """Who hears what the connection *generation* reports."""
         ...
@@ -123,7 +128,9 @@ class ConnectionManager:
 
     def __attrs_post_init__(self) -> None:
         self.driver = self.make_driver()
-        settings = self.plan.machine_settings(self.profile, dials_ahead=self.driver.features.dials_ahead)
+        settings = self.plan.machine_settings(
+            self.profile, dials_ahead=self.driver.features.dials_ahead, starts_clean=self.owner.starts_clean
+        )
         self.machine = Machine(settings, self.rng, self.plan.endpoints)
         self._groups = {group.name: group for group in self.plan.groups}
         self.credentials = Credentials(self.profile)

@@ -27,6 +27,10 @@ LEVELS: Final[dict[str, int]] = {
     "message_refused": logging.WARNING,
     "message_dropped": logging.WARNING,
     "message_expired": logging.WARNING,
+    "outbox_recovered": logging.ERROR,
+    "outbox_quarantined": logging.ERROR,
+    "outbox_unwritable": logging.ERROR,
+    "outbox_writable": logging.INFO,
     "endpoints_changed": logging.INFO,
 }
 """Levels of the log lines; an event that is not listed is logged at debug level."""

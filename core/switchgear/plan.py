@@ -70,7 +70,7 @@ class Plan:
         """Every endpoint of every group."""
         return tuple(endpoint for group in self.groups for endpoint in group.endpoints)
 
-    def machine_settings(self, profile: Profile, *, dials_ahead: bool) -> MachineSettings:
+    def machine_settings(self, profile: Profile, *, dials_ahead: bool, starts_clean: bool = False) -> MachineSettings:
         """What the machine is made with."""
         return MachineSettings(
             backoff=self.backoff,
@@ -82,6 +82,7 @@ class Plan:
             dials_ahead=dials_ahead,
             sessions={group.name: group.session for group in self.groups},
             keep_order={group.name: not group.randomize for group in self.groups},
+            starts_clean=starts_clean,
         )
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Place = str | Endpoint | Group
 WhenFull = Literal["block", "raise", "drop_oldest", "drop_newest"]
+Durability = Literal["full", "normal"]
+DrainOrder = Literal["oldest", "newest"]
 Protocol = Literal["3.1.1", "5"]
 LARGEST_PACKET = 268_435_460
 """Bytes: 268 435 455 and the fixed header of 5 (MQTT 5, 2.1.4)."""
@@ -195,6 +197,7 @@ class Profile:
         will: What the broker publishes when we vanish.
         outbox: Path of a durable outbox; None: in memory.
         outbox_limits: How much may wait.
+        durability: What a durable outbox survives: ``"full"`` the loss of power, ``"normal"`` the death of the process.
         backoff: When the next sweep may start.
         give_up_after: None: never.
         startup_give_up_after: The same while no connection ever succeeded; None: as ``give_up_after``.
@@ -212,6 +215,8 @@ class Profile:
         max_in_flight: QoS 1 and 2 messages sent and not yet acknowledged.
         ack_timeout: Seconds after which an overdue acknowledgement sends our own PINGREQ; None: never.
         drain_rate: Messages a second after a reconnect; None: as fast as the broker takes them.
+        drain_bytes: Bytes of payload and topic a second after a reconnect; None: no limit.
+        drain_order: Whether the oldest or the newest waiting message is sent first.
         inbox_limit: QoS 0 messages that wait in each subscription before the oldest is dropped.
         handler_retries: How often a handler that raised is called again.
         dead_letter: Called with a message whose handler failed for good.
@@ -242,6 +247,7 @@ class Profile:
     outbox_limits: OutboxLimits = field(
         kw_only=True, factory=OutboxLimits, validator=checks.kind(OutboxLimits, optional=False)
     )
+    durability: Durability = field(kw_only=True, default="full", validator=checks.one_of("full", "normal"))
     backoff: Backoff = field(kw_only=True, factory=exponential, validator=_check_backoff)
     give_up_after: GiveUpAfter | None = field(kw_only=True, default=None, validator=checks.kind(GiveUpAfter))
     startup_give_up_after: GiveUpAfter | None = field(kw_only=True, default=None, validator=checks.kind(GiveUpAfter))
@@ -265,6 +271,8 @@ class Profile:
     max_in_flight: int = field(kw_only=True, default=256, validator=checks.whole(1, 65535))
     ack_timeout: float | None = field(kw_only=True, default=10.0, validator=checks.seconds(optional=True))
     drain_rate: float | None = field(kw_only=True, default=None, validator=checks.rate(optional=True))
+    drain_bytes: float | None = field(kw_only=True, default=None, validator=checks.rate(optional=True))
+    drain_order: DrainOrder = field(kw_only=True, default="oldest", validator=checks.one_of("oldest", "newest"))
     inbox_limit: int = field(kw_only=True, default=10_000, validator=checks.whole(1))
     handler_retries: int = field(kw_only=True, default=2, validator=checks.whole(0))
     dead_letter: Callable[[Message], object] | None = field(

@@ -35,6 +35,10 @@ WORDS: Final[dict[str, str]] = {
     "message_refused": "a message for {topic} was refused: {why}",
     "message_dropped": "{count} message(s) dropped: {why}",
     "message_expired": "{count} message(s) expired",
+    "outbox_recovered": "{path} was broken ({why}); moved to {moved}, {count} message(s) were read from it",
+    "outbox_quarantined": "{count} message(s) of {path} moved aside: {why}",
+    "outbox_unwritable": "{path} cannot be written: {why}",
+    "outbox_writable": "{path} can be written again",
     "handler_failed": "the handler of {filter} raised {error}; try {attempt}",
     "plugin_failed": "plugin {plugin}, hook {hook}: {why}",
 }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from switchgear.delivery import Delivery
     from switchgear.drivers.base import Connection
-    from switchgear.outbox import MemoryOutbox
+    from switchgear.outbox import Outbox
 
 SUSPECT: Final = 2
 """Losses with a message in flight, each got over at once, after which it is sent alone."""
@@ -31,11 +31,12 @@ _STORED: Final = DeliveryState.STORED  # a global: an enum member looked up by i
 class Sender:
     """Sends the outbox over whatever connection is usable."""
 
-    outbox: MemoryOutbox
+    outbox: Outbox
     loop: asyncio.AbstractEventLoop
     max_in_flight: int
     drain_rate: float | None
     emit: Callable[..., None]
+    drain_bytes: float | None = None
     is_held: bool = field(default=False, init=False)
     acknowledged: int = field(default=0, init=False)
     refused: int = field(default=0, init=False)
@@ -49,6 +50,8 @@ class Sender:
     _alone: Delivery | None = field(default=None, init=False)
     _backlog: int = field(default=0, init=False)  # messages that the drain rate applies to
     _tokens: float = field(default=0.0, init=False)
+    _byte_tokens: float = field(default=0.0, init=False)
+    _is_limited: bool = field(default=False, init=False)
     _filled_at: float = field(default=0.0, init=False)
     _rate_timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _expiry_timer: asyncio.TimerHandle | None = field(default=None, init=False)
@@ -77,9 +80,10 @@ class Sender:
         self.is_held = False
         self._connection = connection
         self._window = min(self.max_in_flight, connection.limits.receive_maximum)
+        self._is_limited = self.drain_rate is not None or self.drain_bytes is not None
         self._backlog = len(self.outbox)
         self._filled_at = self.loop.time()
-        self._tokens = 1.0
+        self._tokens = self._byte_tokens = 1.0
         self.pump()
 
     def shut(self) -> None:
@@ -132,7 +136,7 @@ class Sender:
                     pending.appendleft(delivery)
                     return  # it goes alone
                 self._alone = delivery
-            if self._backlog and self.drain_rate is not None and not self._may_drain():
+            if self._is_limited and self._backlog and not self._may_drain(len(delivery.payload) + len(delivery.topic)):
                 self._alone = None
                 pending.appendleft(delivery)
                 return
@@ -203,19 +207,29 @@ class Sender:
 
     # Rates and times. --------------------------------------------------------------------------------------------
 
-    def _may_drain(self) -> bool:
-        """Whether the drain rate allows one more message of the backlog; else a timer pumps again."""
-        rate = self.drain_rate
-        assert rate is not None
+    def _may_drain(self, size: int) -> bool:
+        """Whether the drain rates allow one more message of the backlog, of *size* bytes; else a timer pumps again.
+
+        A message may be sent when both buckets hold more than nothing; one that is larger than the bucket of bytes
+        leaves a debt, so that the rate holds over time.
+        """
         now = self.loop.time()
-        self._tokens = min(max(1.0, rate / 10), self._tokens + (now - self._filled_at) * rate)
-        self._filled_at = now
-        if self._tokens >= 1:
+        passed, self._filled_at = now - self._filled_at, now
+        delay = 0.0
+        rate, byte_rate = self.drain_rate, self.drain_bytes
+        if rate is not None:
+            self._tokens = min(max(1.0, rate / 10), self._tokens + passed * rate)
+            delay = max(delay, (1 - self._tokens) / rate)
+        if byte_rate is not None:
+            self._byte_tokens = min(max(1.0, byte_rate / 10), self._byte_tokens + passed * byte_rate)
+            delay = max(delay, (1 - self._byte_tokens) / byte_rate)
+        if delay <= 0:
             self._tokens -= 1
+            self._byte_tokens -= size
             self._backlog -= 1
             return True
         if self._rate_timer is None:
-            self._rate_timer = self.loop.call_later((1 - self._tokens) / rate, self._rate_over)
+            self._rate_timer = self.loop.call_later(delay, self._rate_over)
         return False
 
     def _rate_over(self) -> None:

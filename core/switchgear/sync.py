@@ -279,6 +279,7 @@ class Transport:
         Raises:
             InvalidTopic: it cannot be published to, or the brokers behind this transport would change it.
             OutboxFull: there is no room, with ``when_full="raise"``.
+            OutboxUnwritable: a durable outbox cannot write: the disk is full, or broken.
             MessageTooLarge: larger than MQTT or the outbox takes.
             GaveUp: the transport has stopped trying.
             TransportClosed: it was closed.

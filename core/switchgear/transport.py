@@ -19,7 +19,6 @@ from switchgear.deadline import Deadline
 from switchgear.delivery import Delivery, Waits
 from switchgear.drivers.base import DriverSettings, Filter
 from switchgear.errors import (
-    Cancelled,
     ConnectionFailed,
     GaveUp,
     InvalidOption,
@@ -39,7 +38,7 @@ from switchgear.message import (
     check_topic,
 )
 from switchgear.narrator import Narrator
-from switchgear.outbox import MemoryOutbox
+from switchgear.outbox import MemoryOutbox, Outbox, SqliteOutbox
 from switchgear.plan import make_plan
 from switchgear.plugins import Registry
 from switchgear.plugins import registry as installed
@@ -145,14 +144,11 @@ class AsyncTransport:
         self._rng = rng or random.Random()
         self._runner = runner
         self._make_driver = make_driver
-        if profile.outbox is not None:
-            raise InvalidOption("outbox", f"{profile.outbox!r}: durable outboxes come later; leave it out (in memory)")
         if profile.tls is not None:
             profile.tls.check()
         self._plan = make_plan(profile, self._registry)
         self.client_id = profile.client_id or f"switchgear-{self._rng.getrandbits(48):012x}"
         self._waits = Waits()
-        self._outbox = MemoryOutbox(profile.outbox_limits, self._waits)
         self._checked: set[str] = set()
         self._received = self._connections = 0
         self._subscriptions: Subscriptions[Subscription] = Subscriptions()
@@ -178,6 +174,7 @@ class AsyncTransport:
             options=profile.plugin_options,
         )
         self._first_driver: Driver | None = self._new_driver()
+        self._outbox = _open_outbox(profile, self._waits)  # last: nothing that is refused above leaves it open
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.client_id} {self.state.value} {self.endpoint or ''} waiting={self.depth}>"
@@ -192,7 +189,12 @@ class AsyncTransport:
         self._narrator = Narrator(loop.time, self.client_id, self._strategies.on_event)
         self._changed = asyncio.Event()
         self._sender = Sender(
-            self._outbox, loop, self.profile.max_in_flight, self.profile.drain_rate, self._narrator.emit
+            self._outbox,
+            loop,
+            self.profile.max_in_flight,
+            self.profile.drain_rate,
+            self._narrator.emit,
+            self.profile.drain_bytes,
         )
         self._outbox.on_room = self._outbox.give_room
         self._handlers = HandlerSettings(
@@ -211,8 +213,15 @@ class AsyncTransport:
             self._rng,
             loop,
         )
+        self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         self._manager.feed(ev.StartRequested())
         return self
+
+    def _outbox_changed(self) -> None:
+        """Messages came from the disk, or expired there."""
+        if not self._is_closed:
+            self._sender.pump()
+            self._sender.watch_expiry()
 
     def _new_driver(self, probe_client_id: str | None = None) -> Driver:
         settings = DriverSettings(
@@ -277,6 +286,7 @@ class AsyncTransport:
         Raises:
             InvalidTopic: it cannot be published to, or the brokers behind this transport would change it.
             OutboxFull: there is no room (await `ready` first, or choose another ``when_full``).
+            OutboxUnwritable: a durable outbox cannot write: the disk is full, or broken.
             MessageTooLarge: larger than MQTT or the outbox takes.
             GaveUp: the transport has stopped trying.
             TransportClosed: it was closed.
@@ -600,6 +610,11 @@ class AsyncTransport:
         return len(self._outbox)
 
     @property
+    def starts_clean(self) -> bool:
+        """Part of `switchgear.manager.Owner`."""
+        return self._outbox.starts_clean
+
+    @property
     def stats(self) -> Stats:
         """Counters; a snapshot."""
         started = self._loop is not None
@@ -653,12 +668,14 @@ class AsyncTransport:
     async def close(self, drain: float = 0) -> None:
         """Stop: wait *drain* seconds for acknowledgements, say goodbye, leave nothing behind. Again: nothing.
 
-        Messages that are left then end as `Cancelled`: an outbox in memory ends with its transport.
+        Messages that are left then end as `Cancelled`: an outbox in memory ends with its transport. A durable one keeps
+        them in its file, and whoever still waits for one hears `TransportClosed`.
         """
         if self._is_closed or self._waits.is_foreign:
             return
         if self._loop is None:
             self._is_closed = True
+            self._outbox.close_now()
             return
         if drain and self.depth and self._waits.failure is None:
             with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
@@ -671,14 +688,10 @@ class AsyncTransport:
             subscription._close()
         await self._manager.close()
         self._sender.close()
-        count = self._outbox.abandon(
-            lambda delivery: Cancelled(
-                f"the transport was closed before a broker had the message for {delivery.topic!r}"
-            )
-        )
+        count = await self._outbox.close()
         if count:
             self._narrator.emit("message_dropped", count=count, why="the transport was closed")
-        self._waits.fail(TransportClosed("waiting"))
+        self._waits.fail(self._outbox.closed())
         self._tell()
 
     # What the manager calls. -------------------------------------------------------------------------------------
@@ -692,6 +705,7 @@ class AsyncTransport:
         """Part of `switchgear.manager.Owner`."""
         self._ears.acks.connection = connection
         self._ears.acks.settle()
+        self._outbox.session_began()
         if not session_present:
             self._subscriptions.lose_session()
         self._sender.resume(session_present=session_present, was_quick=was_quick)
@@ -749,3 +763,14 @@ def _as_bytes(payload: Payload) -> bytes:
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
+
+
+def _open_outbox(profile: Profile, waits: Waits) -> Outbox:
+    """The outbox that *profile* names; raises what `SqliteOutbox` raises."""
+    if profile.outbox is None:
+        outbox = MemoryOutbox(profile.outbox_limits, waits)
+        outbox.order(profile.drain_order)
+        return outbox
+    return SqliteOutbox(
+        profile.outbox_limits, waits, profile.outbox, profile.durability, drain_order=profile.drain_order
+    )

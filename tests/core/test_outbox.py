@@ -214,15 +214,15 @@ def test_expired_when_released() -> None:
     assert delivery.state is S.STORED
 
 
-def test_abandon() -> None:
-    """When the transport closes each message that is left ends with an error of its own."""
+async def test_close() -> None:
+    """When the transport closes each message that is left ends as cancelled, and is named by its error."""
     outbox = new()
     deliveries = [put(outbox) for _ in range(3)]
     send(outbox)
     outbox.end(deliveries[2], S.ACKNOWLEDGED)
     assert [d.sequence for d in outbox.living()] == [1, 2]
-    assert outbox.abandon(lambda d: Cancelled(str(d.sequence))) == 2
-    assert [str(d.error) for d in deliveries] == ["1", "2", "None"]
+    assert await outbox.close() == 2
+    assert [type(d.error) for d in deliveries] == [Cancelled, Cancelled, type(None)]
     assert (len(outbox), outbox.size) == (0, 0)
 
 

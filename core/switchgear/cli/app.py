@@ -108,7 +108,7 @@ def paragraphs(text: str) -> str:
 
 def build() -> typer.Typer:
     """A new application with every command, those of plugins included."""
-    from switchgear.cli import demo, plugins_command, pub, simulate, sub
+    from switchgear.cli import demo, outbox, plugins_command, pub, simulate, sub
 
     logging.getLogger("switchgear").addHandler(logging.NullHandler())  # people are told by `Notes` and `complain`
     app = typer.Typer(
@@ -128,6 +128,7 @@ def build() -> typer.Typer:
         (plugins_command.plugins, "Show plugins, drivers and URI schemes.", plugins_command.EPILOG),
     ):
         app.command(short_help=summary, epilog=paragraphs(epilog))(command)
+    outbox.add(app, paragraphs(outbox.EPILOG))
     plugins_command.add_plugin_commands(app)
     return app
 

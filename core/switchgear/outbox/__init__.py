@@ -1,5 +1,7 @@
 """Where accepted messages wait until a broker has acknowledged them."""
 
 from switchgear.outbox.memory import MemoryOutbox
+from switchgear.outbox.port import Outbox
+from switchgear.outbox.sqlite import SqliteOutbox
 
-__all__ = ["MemoryOutbox"]
+__all__ = ["MemoryOutbox", "Outbox", "SqliteOutbox"]

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from switchgear.delivery import Delivery, Waits
-from switchgear.errors import Cancelled, Dropped, Expired, MessageTooLarge, OutboxFull
+from switchgear.errors import Cancelled, Dropped, Expired, MessageTooLarge, OutboxFull, TransportClosed
 from switchgear.message import DeliveryState
+from switchgear.outbox.newest import NewestFirst
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterable
 
     from switchgear.message import Properties
+    from switchgear.outbox.port import Queue
     from switchgear.profile import OutboxLimits
 
 _WAITING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED})
@@ -32,8 +35,8 @@ class MemoryOutbox:
 
     limits: OutboxLimits
     waits: Waits
-    pending: deque[Delivery] = field(factory=deque, init=False)
-    """In order; not handed to the present connection. Entries that have ended are skipped by `take`."""
+    pending: Queue = field(factory=deque[Delivery], init=False)
+    """In order; not handed to the present connection. Entries that have ended are skipped by the sender."""
     sent: dict[int, Delivery] = field(factory=dict, init=False)
     """By sequence: handed to the present connection, not acknowledged."""
     unreported_drops: int = field(default=0, init=False)
@@ -56,6 +59,24 @@ class MemoryOutbox:
     def accepted(self) -> int:
         """Messages accepted so far."""
         return self._sequence
+
+    @property
+    def starts_clean(self) -> bool:
+        """Never: the process that sent something is the one that has it."""
+        return False
+
+    def order(self, drain_order: str) -> None:
+        """Send the ``"oldest"`` or the ``"newest"`` first; called while it is empty."""
+        if drain_order == "newest":
+            self.pending = NewestFirst()
+
+    def start(
+        self, loop: asyncio.AbstractEventLoop, *, emit: Callable[..., None], on_change: Callable[[], None]
+    ) -> None:
+        """Part of `switchgear.outbox.port.Outbox`."""
+
+    def session_began(self) -> None:
+        """Part of `switchgear.outbox.port.Outbox`."""
 
     @property
     def size(self) -> int:
@@ -127,7 +148,7 @@ class MemoryOutbox:
             return False
         while len(self) + 1 > limits.max_messages or self.size + size > limits.max_bytes:
             try:
-                victim = self.pending.popleft()
+                victim = self._oldest()
             except IndexError:
                 return False  # all that is left is on its way
             if victim.state in _WAITING:
@@ -136,6 +157,11 @@ class MemoryOutbox:
                 self._drop(victim)
                 victims.append(victim)
         return True
+
+    def _oldest(self) -> Delivery:
+        """The next to be dropped. Raises ``IndexError`` when there is none. Called under the lock."""
+        pending = self.pending
+        return pending.oldest() if isinstance(pending, NewestFirst) else pending.popleft()
 
     def _drop(self, delivery: Delivery) -> None:
         """End *delivery* as dropped; whoever waits for it is woken later. Called under the lock."""
@@ -200,17 +226,29 @@ class MemoryOutbox:
                 count += 1
         return count, following
 
-    def abandon(self, error: Callable[[Delivery], BaseException]) -> int:
-        """The transport closes: every message that is left ends; how many that were."""
-        left = [*self.sent.values(), *(d for d in self.pending if not d.done())]
+    async def close(self) -> int:
+        """Every message that is left ends; how many that were."""
+        return self._abandon()
+
+    def close_now(self) -> None:
+        """The same."""
+        self._abandon()
+
+    def closed(self) -> TransportClosed:
+        """The error for those who still wait."""
+        return TransportClosed("waiting")
+
+    def _abandon(self) -> int:
+        left = list(self.living())
         self.sent.clear()
         self.pending.clear()
         for delivery in left:
-            self.end(delivery, DeliveryState.CANCELLED, error(delivery))
+            why = f"the transport was closed before a broker had the message for {delivery.topic!r}"
+            self.end(delivery, DeliveryState.CANCELLED, Cancelled(why))
         self.give_room()
         return len(left)
 
     def living(self) -> Iterable[Delivery]:
         """All that is not ended, in order."""
-        yield from self.sent.values()
+        yield from list(self.sent.values())
         yield from (d for d in list(self.pending) if not d.done())

@@ -1,0 +1,485 @@
+"""The file of a durable outbox: one SQLite database in WAL mode. Does I/O on that file; one thread at a time.
+
+Every call here makes few steps of SQLite, whatever the number of rows: Python's ``sqlite3`` gives the interpreter's lock
+away at each step, and waits up to 5 ms to have it back while another thread is busy (``sys.getswitchinterval``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import sqlite3
+import stat
+import time
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from switchgear.errors import UnreadableFile
+from switchgear.outbox.lock import FileLock
+from switchgear.outbox.rows import Row
+from switchgear.outbox.salvage import COLUMNS, as_row, salvage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from switchgear.profile import Durability
+
+SCHEMA: Final = 1
+"""``PRAGMA user_version`` of what this version writes."""
+
+APPLICATION: Final = 0x53474F42
+"""``PRAGMA application_id``: "SGOB"."""
+
+_TABLES: Final = """
+CREATE TABLE message (sequence INTEGER PRIMARY KEY, topic BLOB, payload BLOB, flags INTEGER, extra BLOB,
+    accepted_at INTEGER, expires_at INTEGER, checksum INTEGER);
+CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL;
+CREATE TABLE quarantine (number INTEGER PRIMARY KEY AUTOINCREMENT, found_at INTEGER, why TEXT, sequence, topic,
+    payload, flags, extra, accepted_at, expires_at, checksum);
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER, bytes INTEGER, floor INTEGER,
+    exactly_once INTEGER);
+INSERT INTO meta VALUES (1, 0, 0, 1, 0);
+"""
+
+MIGRATIONS: Final[dict[int, str]] = {}
+"""By schema version: the statements that make the next one of it."""
+
+_BLOCKS: Final = (512, 64, 8, 1)
+"""Rows in one INSERT: a few sizes only, so that each is prepared once. 512 rows have 3585 of SQLite's 32766 parameters."""
+
+CHECKED: Final = 512 * 2**20
+"""Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
+they are read."""
+
+SPARE: Final = 1024
+"""Free pages, 4 MB, that an empty file may keep."""
+
+_GATHERED: Final = 8 * 2**20
+"""Bytes of payload that one read may bring."""
+
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether *error* says that the file is broken, rather than busy, full or gone."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@define(eq=False)
+class OutboxFile:
+    """An open outbox file; `open_file` makes one."""
+
+    path: str
+    db: sqlite3.Connection
+    lock: FileLock | None
+    durability: Durability
+    messages: int = field(default=0, init=False)
+    bytes: int = field(default=0, init=False)
+    floor: int = field(default=1, init=False)
+    """No row has a lower sequence, and none ever will."""
+    next_sequence: int = field(default=1, init=False)
+    exactly_once: bool = field(default=False, init=False)
+    """Whether a process that sent QoS 2 ended without knowing that the broker forgot its packet ids."""
+
+    def load_meta(self) -> None:
+        """Read the counts."""
+        row = self.db.execute("SELECT messages, bytes, floor, exactly_once FROM meta").fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("its table of counts is empty")
+        self.messages, self.bytes, self.floor, exactly_once = row
+        self.exactly_once = bool(exactly_once)
+        last = self.db.execute("SELECT max(sequence) FROM message").fetchone()[0]
+        self.floor = max(self.floor, 1)
+        self.next_sequence = max(self.floor, (last or 0) + 1)
+
+    # Writing. ----------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        rows: Sequence[tuple[object, ...]],
+        size: int,
+        removed: Sequence[int] = (),
+        removed_rows: int = 0,
+        removed_size: int = 0,
+        *,
+        exactly_once: bool | None = None,
+    ) -> None:
+        """Write *rows* and remove the sequences *removed*, all or nothing; on disk when it returns.
+
+        *removed* may name rows that were never written: *removed_rows* and *removed_size* count those that were.
+        """
+        db = self.db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self._insert(rows)
+            self._delete(removed)
+            db.execute(
+                "UPDATE meta SET messages = max(0, messages + ?1), bytes = iif(messages + ?1 <= 0, 0, max(0, bytes + ?2)),"
+                " floor = max(floor, ifnull((SELECT min(sequence) FROM message), floor), ?3),"
+                " exactly_once = ifnull(?4, exactly_once)",
+                (len(rows) - removed_rows, size - removed_size, self._floor(rows, removed), exactly_once),
+            )
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        self.messages += len(rows) - removed_rows
+        self.bytes += size - removed_size
+
+    def _floor(self, rows: Sequence[tuple[object, ...]], removed: Sequence[int]) -> int:
+        """One more than the last sequence when the table is empty after this; else 0: the table knows."""
+        if rows or not removed or self.db.execute("SELECT 1 FROM message LIMIT 1").fetchone() is not None:
+            return 0
+        return max(removed) + 1
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        accepted_at = now_ms()
+        plain = all(len(row) == 5 for row in rows)
+        if not plain:
+            rows = [row if len(row) == 7 else (*row, b"", None) for row in rows]
+        start = 0
+        for size in _BLOCKS:
+            while len(rows) - start >= size:
+                values = [accepted_at, *chain.from_iterable(rows[start : start + size])]
+                self.db.execute(_insertion(size, 5 if plain else 7), values)
+                start += size
+
+    def _delete(self, removed: Sequence[int]) -> None:
+        single: list[int] = []
+        for first, last in _ranges(sorted(removed)):
+            if last - first < 4:
+                single.extend(range(first, last + 1))
+            else:
+                self.db.execute("DELETE FROM message WHERE sequence BETWEEN ? AND ?", (first, last))
+        for start in range(0, len(single), 256):
+            part = single[start : start + 256]
+            part += [part[0]] * (256 - len(part) if len(part) > 8 else 8 - len(part))
+            marks = ",".join("?" * len(part))
+            self.db.execute(f"DELETE FROM message WHERE sequence IN ({marks})", part)  # noqa: S608 - question marks
+
+    def quarantine(self, sequences: Iterable[int], why: str) -> tuple[int, int]:
+        """Move rows aside; how many that were, and their bytes."""
+        count = size = 0
+        with self._transaction():
+            for sequence in sequences:
+                measured = self.db.execute(
+                    "SELECT length(payload) + length(CAST(topic AS TEXT)) FROM message WHERE sequence = ?", (sequence,)
+                ).fetchone()
+                size += (measured and measured[0]) or 0
+                count += self.db.execute(_QUARANTINE, (now_ms(), why, sequence)).rowcount
+                self.db.execute("DELETE FROM message WHERE sequence = ?", (sequence,))
+            self.db.execute("UPDATE meta SET messages = max(0, messages - ?), bytes = max(0, bytes - ?)", (count, size))
+        self.messages -= count
+        self.bytes -= size
+        return count, size
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+            raise
+
+    # Reading. ----------------------------------------------------------------------------------------------------
+
+    def read(self, after: int, limit: int) -> tuple[list[Row], list[int], bool]:
+        """The first rows after sequence *after*, at most *limit*; the sequences of unsound ones; whether these were all."""
+        wanted = limit
+        while wanted > 1:
+            size = self.db.execute(
+                "SELECT sum(length(payload)) FROM (SELECT payload FROM message WHERE sequence > ?"
+                " ORDER BY sequence LIMIT ?)",
+                (after, wanted),
+            ).fetchone()[0]
+            if (size or 0) <= _GATHERED:
+                break
+            wanted = max(1, wanted // 4)
+        text, count = self.db.execute(_GATHER, (after, wanted)).fetchone()
+        rows: list[Row] = []
+        bad: list[int] = []
+        try:
+            for line in (text or "").split(";") if count else ():
+                row = _parse(line)
+                (rows if row.is_sound else bad).append(row if row.is_sound else row.sequence)  # type: ignore[arg-type]  # each to its own
+        except (ValueError, TypeError):
+            rows, bad = self._read_singly(after, wanted)
+        rows.sort(key=lambda row: row.sequence)
+        return rows, bad, count < wanted
+
+    def _read_singly(self, after: int, limit: int) -> tuple[list[Row], list[int]]:
+        rows: list[Row] = []
+        bad: list[int] = []
+        query = f"SELECT {COLUMNS} FROM message WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - our columns
+        for values in self.db.execute(query, (after, limit)):
+            row = as_row(values)
+            if row is not None and row.is_sound:
+                rows.append(row)
+            else:
+                bad.append(values[0])
+        return rows, bad
+
+    def expired(self, now: int, limit: int = 2000, *, after: int = 0) -> list[tuple[int, int]]:
+        """Sequence and size of rows after sequence *after* that are past their time at *now* (milliseconds)."""
+        text = self.db.execute(
+            "SELECT group_concat(sequence || ',' || (length(payload) + length(CAST(topic AS TEXT))), ';') FROM"
+            " (SELECT * FROM message WHERE expires_at <= ? AND sequence > ? ORDER BY expires_at LIMIT ?)",
+            (now, after, limit),
+        ).fetchone()[0]
+        pairs = [part.split(",") for part in (text or "").split(";") if part]
+        return [(int(sequence), int(size)) for sequence, size in pairs]
+
+    def next_expiry(self, *, after: int = 0) -> int | None:
+        """When the first row after sequence *after* expires, in milliseconds since 1970; None: no row does."""
+        query = "SELECT min(expires_at) FROM message WHERE expires_at IS NOT NULL AND sequence > ?"
+        if after == 0:
+            query = "SELECT min(expires_at) FROM message WHERE expires_at IS NOT NULL AND ? = 0"
+        found: int | None = self.db.execute(query, (after,)).fetchone()[0]
+        return found
+
+    # The end. ----------------------------------------------------------------------------------------------------
+
+    def shrink(self) -> None:
+        """Give what an emptied file holds back to the file system."""
+        if self.db.execute("PRAGMA freelist_count").fetchone()[0] > SPARE:
+            self.db.execute("VACUUM")  # one step, and what is left is small; incremental_vacuum takes one for each page
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Write the WAL back, close, and let others have the file."""
+        try:
+            with contextlib.suppress(sqlite3.Error):  # a full disk: the WAL stays, and is read by the next opening
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self.db.close()
+        finally:
+            if self.lock is not None:
+                self.lock.release()
+
+
+_QUARANTINE: Final = (
+    f"INSERT INTO quarantine (found_at, why, {COLUMNS}) SELECT ?, ?, {COLUMNS} FROM message WHERE sequence = ?"  # noqa: S608 - our columns
+)
+
+_GATHER: Final = (
+    "SELECT group_concat(sequence || ',' || flags || ',' || ifnull(expires_at, '') || ',' || checksum || ',' ||"
+    " accepted_at || ',' || hex(topic) || ',' || hex(payload) || ',' || hex(extra), ';'), count(*) FROM"
+    " (SELECT * FROM message WHERE sequence > ? ORDER BY sequence LIMIT ?)"
+)
+
+
+def _parse(line: str) -> Row:
+    sequence, flags, expires_at, sum_, accepted_at, topic, payload, extra = line.split(",")
+    return Row(
+        int(sequence),
+        bytes.fromhex(topic),
+        bytes.fromhex(payload),
+        int(flags),
+        bytes.fromhex(extra),
+        int(accepted_at),
+        int(expires_at) if expires_at else None,
+        int(sum_),
+    )
+
+
+@functools.cache
+def _insertion(rows: int, columns: int) -> str:
+    """INSERT of so many *rows*, each of sequence, topic, payload, flags, checksum, and with 7 *columns* extra, expiry."""
+    parts = []
+    for first in range(2, 2 + rows * columns, columns):
+        extra, until = (f"?{first + 5}", f"?{first + 6}") if columns == 7 else ("X''", "NULL")
+        parts.append(f"(?{first},?{first + 1},?{first + 2},?{first + 3},{extra},?1,{until},?{first + 4})")
+    return f"INSERT INTO message VALUES {','.join(parts)}"  # noqa: S608 - question marks
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive numbers in sorted *numbers*."""
+    if not numbers:
+        return
+    first = last = numbers[0]
+    for number in numbers:
+        if number > last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
+
+
+# Opening. -------------------------------------------------------------------------------------------------------------
+
+
+def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> OutboxFile:
+    """The outbox file *path*, made when it is missing, mended when it is broken; *emit* hears what was done.
+
+    Raises:
+        OutboxLocked: another transport has it.
+        UnreadableFile: it is a folder, cannot be written, is of a newer schema or of another application.
+    """
+    _check_place(path)
+    try:
+        lock = FileLock(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        _create(path)
+        try:
+            file = _open(path, durability, lock)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not (is_corrupt(error) or type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError)):
+                raise
+            file = recover(path, durability, lock, emit, str(error))
+    except (OSError, sqlite3.Error) as error:
+        lock.release()
+        raise _unreadable(path, error) from error
+    except BaseException:
+        lock.release()
+        raise
+    return file
+
+
+def _unreadable(path: str, error: BaseException) -> UnreadableFile:
+    return UnreadableFile(path, "outbox", getattr(error, "strerror", None) or str(error))
+
+
+def _check_place(path: str) -> None:
+    place = Path(path)
+    folder = place.parent
+    if place.is_dir():
+        raise UnreadableFile(path, "outbox", "it is a folder; name a file")
+    if not folder.is_dir():
+        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} does not exist; make it first")
+    if place.exists():
+        if not stat.S_ISREG(place.stat().st_mode):
+            raise UnreadableFile(path, "outbox", "it is no regular file")
+        if not os.access(place, os.R_OK | os.W_OK):
+            raise UnreadableFile(path, "outbox", "it is read-only for this user")
+    elif not os.access(folder, os.W_OK):
+        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user")
+
+
+def _create(path: str) -> None:
+    """Payloads may be secret: nobody else reads the file, nor its WAL, which takes over its mode."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if hasattr(os, "fchmod") and os.fstat(fd).st_mode & 0o077:
+            with contextlib.suppress(PermissionError):  # another user's file that we may write: as they want it
+                os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFile:
+    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=64)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if (
+            (tables or version)
+            and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION
+            and "meta" not in tables
+        ):
+            raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")  # noqa: TRY301 - the connection is closed below
+        if version > SCHEMA:
+            why = f"its schema is {version}, newer than {SCHEMA}, which this version of Switchgear reads; upgrade Switchgear"
+            raise UnreadableFile(path, "outbox", why)  # noqa: TRY301 - the same
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        db.execute(f"PRAGMA synchronous = {durability.upper()}")
+        db.execute("PRAGMA journal_size_limit = 4194304")
+        _migrate(db, tables, version)
+        if Path(path).stat().st_size <= CHECKED:
+            answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if answer != "ok":
+                raise sqlite3.DatabaseError(answer)  # noqa: TRY301 - the same
+        file = OutboxFile(path, db, lock, durability)
+        file.load_meta()
+    except BaseException:
+        db.close()
+        raise
+    return file
+
+
+def _migrate(db: sqlite3.Connection, tables: set[str], version: int) -> None:
+    """Make the tables, or bring those of an older version up to date, all or nothing."""
+    if not tables and version == 0:
+        steps, version = _TABLES, SCHEMA
+        db.executescript(
+            f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}; COMMIT;"
+        )
+        return
+    while version < SCHEMA:
+        if version not in MIGRATIONS:
+            raise sqlite3.DatabaseError(f"its schema {version} is none of ours")
+        db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
+        version += 1
+
+
+def recover(
+    path: str, durability: Durability, lock: FileLock | None, emit: Callable[..., None], why: str
+) -> OutboxFile:
+    """Move the broken file *path* aside, and make a new one of what can still be read of it.
+
+    Raises:
+        OSError: it cannot be moved.
+        sqlite3.Error: no new file can be written.
+    """
+    moved = _aside(path)
+    _create(path)
+    file = _open(path, durability, lock)
+    count = 0
+    batch: list[Row] = []
+    try:
+        for row in salvage(moved):
+            batch.append(row)
+            if len(batch) == 2048:
+                count += _adopt(file, batch)
+                batch.clear()
+        count += _adopt(file, batch)
+        file.commit((), 0, exactly_once=True)  # whether QoS 2 was under way is not known any more
+        file.load_meta()
+        file.exactly_once = True
+    except BaseException:
+        file.db.close()
+        raise
+    emit("outbox_recovered", path=path, moved=moved, count=count, why=why)
+    return file
+
+
+def _adopt(file: OutboxFile, batch: list[Row]) -> int:
+    rows = [(r.sequence, r.topic, r.payload, r.flags, r.checksum, r.extra, r.expires_at) for r in batch]
+    file.commit(rows, sum(row.size for row in batch))
+    return len(rows)
+
+
+def _aside(path: str) -> str:
+    """Move *path* and its WAL to a name that says when; that name."""
+    name = base = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    number = 1
+    while os.path.lexists(name):
+        number += 1
+        name = f"{base}-{number}"
+    if os.path.lexists(f"{path}-wal"):
+        Path(f"{path}-wal").replace(f"{name}-wal")
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    Path(path).replace(name)
+    return name
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether *error* says that the disk is full."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

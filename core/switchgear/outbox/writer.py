@@ -1,0 +1,310 @@
+"""The thread that writes a durable outbox: many messages, one transaction, one fsync. Does I/O on its file.
+
+Publishers append to `queue` and the loop appends to `removals`; both are deques, so neither takes a lock. The thread
+takes all that is there, leaves out what has been acknowledged meanwhile, and commits the rest at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from switchgear.message import DeliveryState
+from switchgear.outbox.file import is_corrupt, recover
+from switchgear.outbox.rows import pack_delivery
+from switchgear.outbox.stored import QUEUED, TAKEN, WRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from switchgear.delivery import Delivery
+    from switchgear.outbox.file import OutboxFile
+    from switchgear.outbox.stored import StoredDelivery
+
+log = logging.getLogger("switchgear.outbox")
+
+LINGER: Final = 0.005
+"""Seconds that messages are gathered for one commit, when nobody waits for it. A message that is acknowledged within
+them is never written. It bounds what the death of the process can take that was accepted and not reported as stored."""
+
+REMOVAL_LINGER: Final = 0.05
+"""The same when there are only rows to remove: a row that stays too long costs a duplicate, and only after a crash."""
+
+RETRY: Final = 1.0
+"""Seconds until a commit that failed is tried again."""
+
+BEHIND: Final = 20_000
+"""Messages that may wait for the writer before a publisher waits for it: about 15 MB of 128-byte messages."""
+
+BATCH: Final = 8192
+"""Messages in one commit: what a writer that fell behind holds twice for a moment."""
+
+_LIVING: Final = (DeliveryState.STORED, DeliveryState.SENT)
+
+
+@define(eq=False)
+class Writer:
+    """Owns the file, from its thread; the others only append and wait."""
+
+    file: OutboxFile
+    offset: Callable[[], float]
+    """Wall-clock time less the loop's, in seconds."""
+    emit: Callable[..., None]
+    jobs: Callable[[OutboxFile], bool]
+    """What else is to be done on the file, after each commit; whether there is more."""
+    in_memory: Callable[[], tuple[list[Delivery], int]]
+    """What is not ended and has an object, in order; the sequence up to which that is everything."""
+    lost: Callable[[int, int], None]
+    """Told how many messages, and bytes, of a broken file could not be read."""
+    linger: float = LINGER
+    retry: float = RETRY
+    queue: deque[StoredDelivery] = field(factory=deque, init=False)
+    """Accepted, in order, not taken by the writer."""
+    removals: deque[StoredDelivery] = field(factory=deque, init=False)
+    """Ended."""
+    failure: str | None = field(default=None, init=False)
+    """Why nothing can be written; None: it can."""
+    is_idle: bool = field(default=True, init=False)
+    exactly_once: bool = field(default=False, init=False)
+    """Whether the file says that QoS 2 is in use."""
+    _exactly_once_wanted: bool | None = field(default=None, init=False)
+    _has_jobs: bool = field(default=False, init=False)
+    _is_closing: bool = field(default=False, init=False)
+    _has_ended: bool = field(default=False, init=False)
+    _waiting: int = field(default=0, init=False)
+    _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _hurry: threading.Event = field(factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _on_end: Callable[[], None] | None = field(default=None, init=False)
+
+    @property
+    def path(self) -> str:
+        """The file's."""
+        return self.file.path
+
+    # For the others. ---------------------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """There is something to write; called when the writer `is_idle`."""
+        with self._work:
+            if self._thread is None and not self._is_closing:
+                self._thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
+                self._thread.start()
+            self._work.notify()
+
+    def hurry(self) -> None:
+        """Somebody waits: no lingering."""
+        self._hurry.set()
+        self.kick()
+
+    def ask(self) -> None:
+        """There is a job."""
+        self._has_jobs = True
+        self.hurry()
+
+    def wait(self, is_met: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until *is_met* is true after a commit; whether it became so within *timeout* seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._waiting += 1
+            try:
+                while not is_met():
+                    self.hurry()
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    # A wake-up may be missed between the look and the wait: look again now and then.
+                    self._changed.wait(0.2 if left is None else min(left, 0.2))
+                return True
+            finally:
+                self._waiting -= 1
+
+    def mark_exactly_once(self) -> bool:
+        """Have the file say that QoS 2 is in use, before the first such message is sent; whether it does."""
+        self._exactly_once_wanted = True
+        return self.wait(lambda: self.exactly_once or self.failure is not None, 30) and self.exactly_once
+
+    def catch_up(self) -> None:
+        """Wait, within a bound, for a writer that has fallen behind."""
+        self.wait(lambda: len(self.queue) < BEHIND // 2 or self.failure is not None, 1.0)
+
+    def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
+        """Write what is left, close the file, end the thread; *on_end* is called there as the last thing."""
+        self._exactly_once_wanted = exactly_once
+        with self._work:
+            self._on_end = on_end
+            has_ended = self._has_ended
+        if has_ended:
+            on_end()
+            return
+        self.hurry()
+        with self._work:
+            self._is_closing = True
+            self._work.notify()
+
+    def join(self) -> None:
+        """The thread has ended when this returns."""
+        if self._thread is not None:
+            self._thread.join()
+
+    # The thread. -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._next():
+                self._turn()
+            self._turn()
+        except Exception as error:  # a bug of ours; publishers hear of it, and what is on disk stays there
+            self.failure = f"internal error: {error}"
+            log.exception("switchgear.outbox_writer_failed", extra={"path": self.path})
+        finally:
+            self.is_idle = False
+            with contextlib.suppress(sqlite3.Error):
+                if not self.file.messages:
+                    self.file.shrink()
+            self.file.close()
+            with self._changed:
+                self._changed.notify_all()
+            with self._work:
+                self._has_ended = True
+                on_end = self._on_end
+            if on_end is not None:
+                on_end()
+
+    def _next(self) -> bool:
+        """Wait for work, and linger; False when the transport closes."""
+        with self._work:
+            self.is_idle = True
+            while not (self.queue or self.removals or self._has_jobs or self._is_closing or self._flag_differs()):
+                self._work.wait()
+            self.is_idle = False
+        if self._is_closing:
+            return False
+        if self.failure is not None:
+            self._hurry.clear()
+            with self._work:
+                self._work.wait_for(lambda: self._is_closing, self.retry)
+        elif len(self.queue) < BATCH:
+            self._hurry.wait(self.linger if self.queue else max(self.linger, REMOVAL_LINGER))
+        self._hurry.clear()
+        return not self._is_closing
+
+    def _flag_differs(self) -> bool:
+        return self._exactly_once_wanted is not None and self._exactly_once_wanted != self.exactly_once
+
+    def _turn(self) -> None:
+        """One commit, and the jobs."""
+        more = True
+        while more:
+            try:
+                self._commit()
+                more = len(self.queue) >= BATCH or (self._is_closing and bool(self.queue))
+                if self._has_jobs and not self._is_closing:
+                    self._has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten
+                    if self.jobs(self.file):
+                        self._has_jobs = more = True
+                if not self.file.messages and not self.queue:
+                    self.file.shrink()
+                self._succeeded()
+            except (sqlite3.Error, OSError) as error:
+                more = self._failed(error)
+        with self._changed:
+            if self._waiting:
+                self._changed.notify_all()
+
+    def _commit(self) -> None:
+        removals, queue = self.removals, self.queue
+        # Removals first: none of them can then be younger than a message that is still in the queue afterwards.
+        removed = [removals.popleft() for _ in range(len(removals))]
+        batch: list[StoredDelivery] = []
+        taken = [queue.popleft() for _ in range(min(len(queue), BATCH))]
+        for delivery in taken:
+            delivery.disk = TAKEN  # before the look: who ends it from now on finds it in the removals
+            if delivery._state in _LIVING:
+                batch.append(delivery)
+        gone = [d for d in removed if d.disk == WRITTEN]
+        flag = self._exactly_once_wanted if self._flag_differs() else None
+        if not (batch or gone or flag is not None):
+            return
+        offset = self.offset()
+        try:
+            rows = [pack_delivery(delivery, offset) for delivery in batch]
+            self.file.commit(
+                rows,
+                sum(len(d.payload) + len(d.topic) for d in batch),
+                [d.sequence for d in removed],
+                len(gone),
+                sum(len(d.payload) + len(d.topic) for d in gone),
+                exactly_once=flag,
+            )
+        except BaseException:
+            for delivery in batch:
+                delivery.disk = QUEUED
+            queue.extendleft(reversed(batch))
+            removals.extendleft(reversed(removed))
+            raise
+        for delivery in batch:
+            delivery.disk = WRITTEN
+        if flag is not None:
+            self.exactly_once = flag
+
+    def _succeeded(self) -> None:
+        if self.failure is not None:
+            self.failure = None
+            self.emit("outbox_writable", path=self.path)
+
+    def _failed(self, error: sqlite3.Error | OSError) -> bool:
+        """Note why nothing can be written; whether to try again at once, with a mended file."""
+        if is_corrupt(error):
+            try:
+                self._recover(str(error))
+            except (sqlite3.Error, OSError) as worse:
+                error = worse
+            else:
+                return True
+        why = getattr(error, "strerror", None) or str(error)
+        if self.failure is None:
+            self.failure = why
+            self.emit("outbox_unwritable", path=self.path, why=why)
+        if self._has_jobs and not self._is_closing:  # what is on the disk can be read, and sent
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._has_jobs = False
+                if self.jobs(self.file):
+                    self._has_jobs = True
+        return False
+
+    def _recover(self, why: str) -> None:
+        """The file is broken: go on with a new one, of what can be read and of what is in memory."""
+        old = self.file
+        with contextlib.suppress(sqlite3.Error):
+            old.db.close()
+        self.file = recover(old.path, old.durability, old.lock, self.emit, why)
+        self.exactly_once = True
+        new = self.file
+        have = {sequence for (sequence,) in new.db.execute("SELECT sequence FROM message")}
+        living, known = self.in_memory()
+        gone = [d for d in self.removals if d.disk == WRITTEN and d.sequence not in have]
+        for delivery in gone:
+            delivery.disk = QUEUED  # it is not there to be removed
+        ended = {d.sequence for d in self.removals}
+        stay = {d.sequence for d in living} | ended
+        stale = sorted(s for s in have if s <= known and s not in stay)  # they had left
+        new.commit((), 0, stale, len(stale), 0)
+        new.db.execute("UPDATE meta SET floor = 1")
+        waiting = {d.sequence for d in self.queue}
+        again = [d for d in living if d.sequence not in have and d.sequence not in ended and d.sequence not in waiting]
+        written = [d for d in again if d.disk == WRITTEN]  # type: ignore[attr-defined]  # the deliveries of this outbox have it
+        count = old.messages - new.messages - len(written) - len(gone)
+        size = old.bytes - new.bytes - sum(len(d.payload) + len(d.topic) for d in (*written, *gone))
+        for lost in again:
+            lost.disk = QUEUED  # type: ignore[attr-defined]  # the same
+        self.queue.extendleft(reversed(again))  # type: ignore[arg-type]  # the same
+        self.lost(count, size)
