@@ -38,7 +38,10 @@ docs: $(STAMP) ## build the documentation into site/, warnings are errors
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMP) brokers ## measure beside the peers, one table
-	@$(BIN)/python tests/bench/run.py
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/bench/requirements.txt
+	@cd tests/bench && { command -v npm >/dev/null && npm install --no-save --no-audit --no-fund --silent mqtt; } \
+	  || echo "MQTT.js is left out: npm is not here, or has no mqtt"
+	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 check: test lint types docs ## all of the above but the bench
 
