@@ -243,21 +243,34 @@ class GiveUpAfter:
 
 @define
 class ConnectBudget:
-    """At most ``limit`` CONNECT packets in any ``window`` seconds, kept exactly: a log of the last *limit* sends.
+    """At most ``limit`` CONNECT packets in any ``window`` seconds, kept exactly, for all transports that share a broker.
 
-    Transports of one process that share a broker share one of these.
+    Each is sent at least *window* seconds after the one *limit* places before it. A place is reserved when it is wanted
+    and confirmed when the packet is about to go, for a busy loop wakes later than it was asked to; exact as long as it
+    is less than *window* late.
     """
 
     limit: int
     window: float
-    _sent: deque[float] = field(factory=deque, init=False)
+    _times: deque[float] = field(factory=deque, init=False)
+    _first: int = field(default=0, init=False)  # the place of the first that is remembered
 
-    def reserve(self, now: float) -> float:
-        """The earliest time, at or after *now*, for one more CONNECT; it is taken as sent then."""
-        at = now
-        if len(self._sent) >= self.limit:
-            at = max(now, self._sent.popleft() + self.window)
-        if self._sent:
-            at = max(at, self._sent[-1])
-        self._sent.append(at)
+    def reserve(self, now: float) -> tuple[int, float]:
+        """A place for one more CONNECT, and the earliest time for it, at or after *now*."""
+        while len(self._times) > 2 * self.limit and self._times[self.limit] + self.window < now:
+            self._times.popleft()
+            self._first += 1
+        place = self._first + len(self._times)
+        self._times.append(now)
+        return place, self.confirm(place, now)
+
+    def confirm(self, place: int, now: float) -> float:
+        """*now*, when the CONNECT of *place* may go now, and is taken as sent; else the time to ask again."""
+        here = place - self._first
+        if here < 0:
+            return now  # so long ago that nobody remembers
+        at = max(now, self._times[here - 1]) if here else now  # nobody overtakes
+        if here >= self.limit:
+            at = max(at, self._times[here - self.limit] + self.window)
+        self._times[here] = at
         return at

@@ -43,6 +43,9 @@ log = logging.getLogger("switchgear.manager")
 LOOK_AGAIN: Final = 5.0
 """Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
 
+FLUSH: Final = 0.02
+"""Seconds added to the window of the CONNECT budget, for the way from our decision to the wire."""
+
 POLITE: Final = 2.0
 """Seconds that a DISCONNECT may take to be flushed before the connection is dropped."""
 
@@ -315,10 +318,10 @@ class ConnectionManager:
         generation, endpoint = effect.generation, effect.endpoint
         timeout = endpoint.connect_timeout or self.profile.connect_timeout
         try:
-            await self.budget(endpoint)
             username, password = await self.credentials.of(endpoint)
             if self._closing:  # the older connection is closed before the next CONNECT is sent
                 await asyncio.wait(self._closing, timeout=POLITE)
+            await self.budget(endpoint)
             kind = self.machine.settings.sessions.get(endpoint.group)
             request = ConnectRequest(
                 endpoint=endpoint,
@@ -340,9 +343,11 @@ class ConnectionManager:
         """Wait until the budget that this process has for that broker allows one more CONNECT."""
         policy = self.plan.backoff
         if isinstance(policy, Fleet):
-            at = shared_budget(self.loop, endpoint.key, policy).reserve(self.loop.time())
-            if at > self.loop.time():
-                await asyncio.sleep(at - self.loop.time())
+            budget = shared_budget(self.loop, endpoint.key, policy)
+            place, at = budget.reserve(self.loop.time())
+            while at > (now := self.loop.time()):
+                await asyncio.sleep(at - now)
+                at = budget.confirm(place, self.loop.time())
 
     def _attempt_failed(self, generation: int, error: Exception) -> None:
         if isinstance(error, AttemptFailed):
@@ -495,5 +500,5 @@ def shared_budget(loop: asyncio.AbstractEventLoop, key: str, policy: Fleet) -> C
     if (key, policy.rate) not in budgets:
         if len(budgets) >= 1024:  # brokers come and go; a forgotten budget only starts afresh
             budgets.clear()
-        budgets[key, policy.rate] = ConnectBudget(max(1, int(policy.budget)), policy.window)
+        budgets[key, policy.rate] = ConnectBudget(max(1, int(policy.budget)), policy.window + FLUSH)
     return budgets[key, policy.rate]

@@ -116,7 +116,6 @@ class Moves:
         timeout = endpoint.connect_timeout or manager.profile.connect_timeout
         link = None
         try:
-            await manager.budget(endpoint)
             username, password = await manager.credentials.of(endpoint)
             request = ConnectRequest(
                 endpoint=endpoint,
@@ -128,6 +127,7 @@ class Moves:
             )
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
+                await manager.budget(endpoint)
                 connection = await driver.connect(link, request, DeafListener())
                 link = None
                 await connection.disconnect()

@@ -254,7 +254,7 @@ def test_connect_budget_is_exact(limit: int, window: float, gaps: list[float]) -
     for gap in gaps:
         now += gap
         asked.append(now)
-        sent.append(budget.reserve(now))
+        sent.append(budget.reserve(now)[1])
     assert all(at >= now for at, now in zip(sent, asked, strict=True))
     assert sent == sorted(sent)
     assert all(later >= earlier + window for earlier, later in zip(sent, sent[limit:], strict=False))
@@ -263,8 +263,39 @@ def test_connect_budget_is_exact(limit: int, window: float, gaps: list[float]) -
 def test_connect_budget_does_not_delay_without_need() -> None:
     """As many as the limit go at once, the next when the first is a window old."""
     budget = ConnectBudget(3, 10.0)
-    assert [budget.reserve(5.0) for _ in range(7)] == [5.0, 5.0, 5.0, 15.0, 15.0, 15.0, 25.0]
-    assert budget.reserve(100.0) == 100.0
+    assert [budget.reserve(5.0)[1] for _ in range(7)] == [5.0, 5.0, 5.0, 15.0, 15.0, 15.0, 25.0]
+    assert budget.reserve(100.0)[1] == 100.0
+
+
+@ordinary
+@given(
+    limit=st.integers(1, 6),
+    window=st.floats(0.1, 10),
+    wanted=st.lists(st.floats(0, 3), min_size=1, max_size=60),
+    late=st.lists(st.floats(0, 0.9), min_size=60, max_size=60),
+)
+def test_connect_budget_is_exact_when_the_loop_is_late(
+    limit: int, window: float, wanted: list[float], late: list[float]
+) -> None:
+    """However late each one wakes, by less than the window, no more than the limit go in any window."""
+    budget, now = ConnectBudget(limit, window), 0.0
+    wakes: list[tuple[float, int, int]] = []  # when, which place (-1: none yet), which lateness
+    for i, gap in enumerate(wanted):
+        now += gap
+        heapq.heappush(wakes, (now, -1, i))
+    sent: list[float] = []
+    while wakes:
+        now, place, i = heapq.heappop(wakes)
+        if place < 0:
+            place, at = budget.reserve(now)
+        else:
+            at = budget.confirm(place, now)
+        if at > now:
+            heapq.heappush(wakes, (at + late[i] * window, place, i))
+        else:
+            sent.append(now)
+    assert len(sent) == len(wanted)
+    assert all(later >= earlier + window - 1e-9 for earlier, later in zip(sent, sent[limit:], strict=False))
 
 
 # Limits and arguments. -----------------------------------------------------------------------------------------------
