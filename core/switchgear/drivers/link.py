@@ -39,6 +39,7 @@ class StreamLink(LinkBase, asyncio.Protocol):
         self.is_writable = True
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] | None = None
+        self._quick: socket.socket | None = None  # where TCP_QUICKACK exists (Linux)
 
     def write(self, data: bytes) -> None:
         """Part of `ByteLink`."""
@@ -72,13 +73,20 @@ class StreamLink(LinkBase, asyncio.Protocol):
         """Part of `asyncio.Protocol`."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        if hasattr(socket, "TCP_QUICKACK"):
+            self._quick = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
         self._deliver(data)
+        if self._quick is not None:
+            # A broker without TCP_NODELAY (mosquitto's default) keeps its next small packet, say the last PUBACKs of a
+            # burst, until we acknowledge this one, and the kernel would wait 40 ms with that. It forgets the option.
+            self._quick.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
+        self._quick = None
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
         self._end(exc)
