@@ -126,6 +126,7 @@ def test_a_refusal_right_after_a_take_over_is_no_quarantine(
                 way.up()
             writer.wait_connected(60)
             reader.wait_connected(60)
+            wait_until(lambda: events.named("connected") != [], reader.explain)
             assert events.named("quarantined") == []
             assert len(events.named("connected")) == 1
 
