@@ -2,7 +2,10 @@
 
 The broker takes 500 CONNECTs a second, the stock limit of an AWS IoT account. A policy without jitter depends on where
 the broker's return falls in its period, so few clients are simulated with several lengths of the outage, evenly spread
-over 10 % around the nominal one: shown are the worst peak and the median of the times.
+over 10 % around the nominal one: shown are the worst peak and the median of the times. All clients notice the loss at
+the same moment; ``switchgear simulate --notice SECONDS`` spreads it, which helps policies without jitter whose period is
+longer than that. A CONNECT that finds more than the budget waiting at the broker is refused at once, and its client
+waits as its policy says.
 """
 
 import statistics
