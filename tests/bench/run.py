@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -60,23 +61,25 @@ def as_markdown(table: Table) -> str:
     return "\n".join([f"{title}:", "", *lines, ""])
 
 
-def page(found: dict[str, list[Table]], docs: dict[str, str], missed: list[str], machine: str) -> str:
-    """The page of the documentation."""
+def page(found: dict[str, list[Table]], intros: dict[str, str], missed: list[str], notes: list[str]) -> str:
+    """The page of the documentation. *intros* says of each bench what it is, when it ran and on which commit."""
     parts = [
         "# Measurements",
         "",
-        f"Taken on {dt.datetime.now(dt.UTC):%Y-%m-%d} by `make bench`, on {machine}. The machine was shared with other work:",
-        "figures of different runs cannot be compared, ratios within one run can. Peers ran in the same run, alternately.",
+        f"Taken with `make bench` on {describe_machine()}, shared with other work. Each section is a run of its own and",
+        "says when and on which commit it was taken; its subjects ran in that run together. Figures of different runs cannot",
+        "be compared; ratios within one can, and they too differ from run to run.",
         "",
         "`make bench` takes about an hour; `.venv/bin/python tests/bench/run.py --only NAME` runs one of",
         f"{', '.join(f'`{name}`' for name in BENCHES)}; `--quick` is quicker and rougher, `--markdown` writes this page.",
         "Everything is on the loopback interface. None of it is a test: what misses its bound is said here.",
         "",
-        f"Missed: {'; '.join(missed) if missed else 'nothing'}.",
+        f"Missed in the runs shown: {'; '.join(missed) if missed else 'nothing'}.",
         "",
+        *(line for note in notes for line in (note, "")),
     ]
     for name, tables in found.items():
-        parts += [f"## {TITLES[name]}", "", docs[name].strip(), ""]
+        parts += [f"## {TITLES[name]}", "", intros[name].strip(), ""]
         if name == "storm":
             parts += [
                 "![CONNECTs a second after the return of the broker, one strip for each policy](../images/storm.svg)",
@@ -84,6 +87,14 @@ def page(found: dict[str, list[Table]], docs: dict[str, str], missed: list[str],
             ]
         parts += [as_markdown(table) for table in tables]
     return "\n".join(parts)
+
+
+def provenance() -> str:
+    """When it is and what is measured, for a bench that begins now."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC, commit {git.stdout.strip() or 'unknown'}"
 
 
 def describe_machine() -> str:
@@ -99,20 +110,22 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer clients, shorter outages")
     parser.add_argument("--json", action="store_true", help="print every row as JSON instead of tables")
     parser.add_argument("--markdown", action="store_true", help=f"write {PAGE.relative_to(ROOT)} and its plot")
+    parser.add_argument("--note", action="append", help="a paragraph for that page, such as what earlier runs missed")
     parser.add_argument("--rows", type=Path, help="read rows of earlier runs from this file, and keep new ones in it")
     options = parser.parse_args()
-    kept: dict[str, list[dict[str, Any]]] = {}
+    kept: dict[str, dict[str, Any]] = {}
     if options.rows is not None and options.rows.exists():
         kept = json.loads(options.rows.read_text(encoding="utf-8"))
     wanted = options.only or [name for name in BENCHES if name not in kept]
     found: dict[str, list[Table]] = {}
-    docs: dict[str, str] = {}
+    intros: dict[str, str] = {}
     missed: list[str] = []
     for name in BENCHES:
         bench = load(name)
         if name in wanted:
+            taken = provenance()
             try:
-                kept[name] = bench.measure(quick=options.quick)
+                kept[name] = {"taken": taken, "rows": bench.measure(quick=options.quick)}
             except BrokerMissing as missing:
                 print(f"{name}: left out: {missing}", file=sys.stderr)
                 continue
@@ -120,9 +133,9 @@ def main() -> int:
                 options.rows.write_text(json.dumps(kept, indent=1), encoding="utf-8")
         elif name not in kept:
             continue
-        rows = kept[name]
+        rows = kept[name]["rows"]
         found[name] = bench.tables(rows)
-        docs[name] = bench.__doc__ or ""
+        intros[name] = f"{(bench.__doc__ or '').strip()}\n\nTaken {kept[name]['taken']}."
         missed += [
             f"{name}: {bench.what(row)}" if hasattr(bench, "what") else name for row in rows if not row["is_met"]
         ]
@@ -132,7 +145,7 @@ def main() -> int:
     if options.json:
         print(json.dumps({name: kept[name] for name in found}, indent=2))
     if options.markdown:
-        PAGE.write_text(page(found, docs, missed, describe_machine()), encoding="utf-8")
+        PAGE.write_text(page(found, intros, missed, options.note or []), encoding="utf-8")
         load("storm").draw(IMAGE)
     for miss in missed:
         print(f"MISSED {miss}", file=sys.stderr)

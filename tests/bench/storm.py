@@ -6,6 +6,9 @@ over 10 % around the nominal one: shown are the worst peak and the median of the
 the same moment; ``switchgear simulate --notice SECONDS`` spreads it, which helps policies without jitter whose period is
 longer than that. A CONNECT that finds more than the budget waiting at the broker is refused at once, and its client
 waits as its policy says.
+
+Our default, ``exponential``, knows nothing of the broker: its first delays are shorter than the peers', so a large fleet
+that follows it after a short outage sends more CONNECTs than one without any jitter. Large fleets need ``fleet``.
 """
 
 import statistics
