@@ -43,7 +43,7 @@ log = logging.getLogger("switchgear.manager")
 LOOK_AGAIN: Final = 5.0
 """Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
 
-FLUSH: Final = 0.02
+FLUSH: Final = 0.05
 """Seconds added to the window of the CONNECT budget, for the way from our decision to the wire."""
 
 POLITE: Final = 2.0
