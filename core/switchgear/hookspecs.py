@@ -129,11 +129,11 @@ def _check_seconds(seconds: float) -> None:
 
 
 @hookspec(firstresult=True)
-def provide_driver(name: str, settings: DriverSettings) -> Driver | None:
+def provide_driver(name: str, settings: DriverSettings, options: Mapping[str, object]) -> Driver | None:
     """A new driver, when this plugin provides the one called *name*, else None.
 
-    Called once when a transport is built, and again after each `Restart`. The first answer wins. Raising ends the
-    building of the transport with a `PluginError`. Since: 0.1.
+    Called once when a transport is built, and again after each `Restart`. The first answer wins. *options* are those of
+    this plugin. Raising ends the building of the transport with a `PluginError`. Since: 0.1.
     """
 
 

@@ -98,8 +98,17 @@ class Registry:
                 logger.warning("switchgear.plugin_skipped", extra=extra, exc_info=exc_info)
         return cls(tuple(sorted(loaded.values(), key=lambda p: p.name)), tuple(skipped))
 
-    def provide_driver(self, name: str, settings: DriverSettings, *, extra: Sequence[object] = ()) -> Driver:
+    def provide_driver(
+        self,
+        name: str,
+        settings: DriverSettings,
+        *,
+        options: Mapping[str, Mapping[str, object]] | None = None,
+        extra: Sequence[object] = (),
+    ) -> Driver:
         """A new driver called *name*. Those who list it in ``DRIVERS`` are asked first, then the others by name.
+
+        *options* are those of each plugin, by its name.
 
         Raises:
             UnknownDriver: no plugin provides it.
@@ -108,7 +117,8 @@ class Registry:
         """
         plugins = self._for_building("provide_driver", extra)
         for plugin in sorted(plugins, key=lambda p: name not in p.lists("DRIVERS")):
-            answer = self._build(plugin, "provide_driver", name=name, settings=settings)
+            own = (options or {}).get(plugin.name, {})
+            answer = self._build(plugin, "provide_driver", name=name, settings=settings, options=own)
             if answer is None:
                 continue
             missing = [part for part in ("name", "features", "dial", "connect", "close") if not hasattr(answer, part)]

@@ -238,7 +238,9 @@ class AsyncTransport:
         )
         if self._make_driver is not None:
             return self._make_driver(settings)
-        driver = self._registry.provide_driver(self.profile.driver, settings, extra=self.profile.plugins)
+        driver = self._registry.provide_driver(
+            self.profile.driver, settings, options=self.profile.plugin_options, extra=self.profile.plugins
+        )
         if self._plan.protocol not in driver.features.protocols:
             known = tuple(sorted(driver.features.protocols))
             raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
