@@ -93,7 +93,7 @@ class Subscription:
 
     def unsubscribe(self) -> None:
         """No more messages."""
-        self._transport._remove(self)
+        self._transport._subscriber.remove(self)
 
     def _answered(self, refusal: SubscriptionRefused | None) -> None:
         self._inbox.refusal = refusal

@@ -23,7 +23,6 @@ from switchgear.errors import (
     GaveUp,
     InvalidOption,
     MessageTooLarge,
-    SubscriptionRefused,
     TransportClosed,
 )
 from switchgear.hookspecs import hookimpl
@@ -42,12 +41,12 @@ from switchgear.outbox import MemoryOutbox, Outbox, SqliteOutbox
 from switchgear.plan import make_plan
 from switchgear.plugins import Registry
 from switchgear.plugins import registry as installed
-from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
+from switchgear.receiver import AckQueue, HandlerSettings, Inbox
 from switchgear.sender import Sender
 from switchgear.states import State
 from switchgear.stats import Stats
+from switchgear.subscriber import Subscriber
 from switchgear.subscription import Subscription
-from switchgear.subscriptions import Subscriptions, batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -61,14 +60,6 @@ if TYPE_CHECKING:
 
 DRAIN = 5.0
 """Seconds that leaving a ``with`` block waits for acknowledgements."""
-
-REFUSED_AGAIN = (0.5, 30.0)
-"""Seconds until a refused filter is asked for again, and the longest such wait. ActiveMQ refuses a subscriber without
-rights to create a topic until a publisher has made it (seen)."""
-
-UNCLAIMED = 10.0
-"""Seconds from the first connection on for which messages of a session that an earlier transport left are kept for a
-subscription that has not been made yet. Longer, and a filter that nobody makes again blocks the session for longer."""
 
 LONGEST_EXPIRY = 2**32 - 1
 """Seconds, about 136 years: what MQTT can say (MQTT 5, 3.3.2.3.3)."""
@@ -106,7 +97,7 @@ class _Ears:
         self._sender.acknowledge(delivery, code)
 
     def on_message(self, message: Message, token: object) -> None:
-        self._transport._arrived(message, token, self.acks)
+        self._transport._subscriber.arrived(message, token, self.acks)
 
     def on_batch_end(self) -> None:
         self._sender.batch_end()
@@ -150,16 +141,11 @@ class AsyncTransport:
         self.client_id = profile.client_id or f"switchgear-{self._rng.getrandbits(48):012x}"
         self._waits = Waits()
         self._checked: set[str] = set()
-        self._received = self._connections = 0
-        self._subscriptions: Subscriptions[Subscription] = Subscriptions()
+        self._connections = 0
         self._is_closed = False
         self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
-        self._retry_delay = REFUSED_AGAIN[0]
-        self._unclaimed: list[Arrival] | None = []  # None: it is too late to claim
-        self._unclaimed_timer: asyncio.TimerHandle | None = None
         self._id_prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
         self._numbers = itertools.count(1)
         # Names of plugins and of the driver are checked here, before anything is started.
@@ -213,6 +199,7 @@ class AsyncTransport:
             self._rng,
             loop,
         )
+        self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn)
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         self._manager.feed(ev.StartRequested())
         return self
@@ -458,15 +445,7 @@ class AsyncTransport:
             retain_handling=retain_handling,
         )
         subscription = Subscription(self, Inbox(wanted, self._handlers, ack, handler, concurrency))
-        others = self._subscriptions.named(topic_filter)
-        self._subscriptions.add(subscription)
-        if self._unclaimed:
-            self._claim()
-        if topic_filter in self._subscriptions.held and all(other.filter.qos >= qos for other in others):
-            subscription._answered(None)
-        else:
-            self._subscriptions.held.pop(topic_filter, None)
-            self._subscribe_soon()
+        self._subscriber.add(subscription)
         return subscription
 
     def unsubscribe(self, what: str | Subscription) -> None:
@@ -475,108 +454,8 @@ class AsyncTransport:
         Messages that arrived and were not handled yet are dropped, and acknowledged; `close` leaves them to the broker.
         """
         self._check_open("unsubscribe()")
-        for subscription in self._subscriptions.named(what) if isinstance(what, str) else [what]:
-            self._remove(subscription)
-
-    def _remove(self, subscription: Subscription) -> None:
-        subscription._close()
-        subscription._inbox.discard()
-        if self._subscriptions.remove(subscription):
-            self._subscribe_soon()
-
-    def _subscribe_soon(self) -> None:
-        """Bring the broker's view up to date on the next turn of the loop; several calls make one packet."""
-        if self._retry_timer is not None:
-            self._retry_timer.cancel()
-        assert self._loop is not None
-        self._retry_timer = self._loop.call_later(0, self._subscribe_now)
-
-    def _subscribe_now(self) -> None:
-        self._retry_timer = None
-        connection = self._manager.connection
-        if connection is not None and not self._is_closed:
-            self._manager.spawn(self._reconcile(connection, retries=True))
-
-    async def _reconcile(self, connection: Connection, *, retries: bool) -> None:
-        """Subscribe to what is wanted and not held, unsubscribe from what is held and not wanted."""
-        subscriptions = self._subscriptions
-        wanted = batches(subscriptions.missing())
-        try:
-            answers = await asyncio.gather(*(connection.subscribe(batch) for batch in wanted))
-            obsolete = sorted(subscriptions.obsolete)  # as of now: one may be wanted again since
-            if obsolete:
-                await connection.unsubscribe(obsolete)
-                subscriptions.obsolete.difference_update(obsolete)
-        except ConnectionError:
-            if retries:
-                return  # the next connection brings them back
-            raise
-        refused = False
-        for batch, codes in zip(wanted, answers, strict=True):
-            for asked, code in zip(batch, codes, strict=False):
-                refused |= not self._granted(asked, code)
-        if refused:
-            assert self._loop is not None
-            if self._retry_timer is None:
-                self._retry_timer = self._loop.call_later(self._retry_delay, self._subscribe_now)
-            self._retry_delay = min(REFUSED_AGAIN[1], self._retry_delay * 2)
-        else:
-            self._retry_delay = REFUSED_AGAIN[0]
-
-    def _granted(self, asked: Filter, code: int) -> bool:
-        """Note the broker's answer for one filter; whether it was granted."""
-        name = asked.topic_filter
-        refusal = None
-        if code >= 0x80:
-            why = {0x87: "not authorised", 0x8F: "invalid filter", 0x97: "quota exceeded"}.get(code, "no reason given")
-            refusal = SubscriptionRefused(name, code, why)
-        subscriptions = self._subscriptions.named(name)
-        if refusal is not None and any(s.refusal is None for s in subscriptions):
-            self._narrator.emit("subscription_refused", filter=name, reason=f"0x{code:02X}")
-        if refusal is None and subscriptions:
-            self._subscriptions.held[name] = code
-        for subscription in subscriptions:
-            subscription._answered(refusal)
-        return refusal is None
-
-    def _arrived(self, message: Message, token: object, acks: AckQueue) -> None:
-        self._received += 1
-        wanted = self._subscriptions.matching(message.topic)
-        ack = None
-        if token is not None:
-            ack = Ack(token, acks, len(wanted))
-            acks.add(ack)
-            if not wanted and self._unclaimed is not None:
-                ack.left = 1
-                self._unclaimed.append(Arrival(message, ack))
-            elif not wanted:
-                acks.settle()  # nobody wants it any more
-        for subscription in wanted:
-            subscription._inbox.push(Arrival(message, ack))
-
-    def _claim(self) -> None:
-        """Hand over what came before it was subscribed to: a resumed session delivers at once."""
-        arrivals, self._unclaimed = self._unclaimed or [], []
-        for arrival in arrivals:
-            wanted = self._subscriptions.matching(arrival.message.topic)
-            if not wanted:
-                self._unclaimed.append(arrival)
-                continue
-            assert arrival.ack is not None
-            arrival.ack.left = len(wanted)
-            for subscription in wanted:
-                subscription._inbox.push(Arrival(arrival.message, arrival.ack))
-
-    def _end_claims(self) -> None:
-        """Nobody has subscribed to these in time: acknowledge them, or they would block the session for ever."""
-        arrivals, self._unclaimed = self._unclaimed or [], None
-        for arrival in arrivals:
-            assert arrival.ack is not None
-            arrival.ack.left = 0
-            arrival.ack.queue.settle()
-        if arrivals:
-            why = f"nobody subscribed to {arrivals[0].message.topic!r} within {UNCLAIMED:g} s of resuming the session"
-            self._narrator.emit("message_dropped", count=len(arrivals), why=why)
+        for subscription in self._subscriber.wanted.named(what) if isinstance(what, str) else [what]:
+            self._subscriber.remove(subscription)
 
     # Looking at it, and moving it. -------------------------------------------------------------------------------
 
@@ -629,7 +508,7 @@ class AsyncTransport:
             dropped=(self._sender.dropped if started else 0) + self._outbox.unreported_drops,
             waiting=self.depth,
             waiting_bytes=self._outbox.size,
-            received=self._received,
+            received=self._subscriber.received if started else 0,
             inbox_dropped=self._handlers.dropped if started else 0,
             handler_errors=self._handlers.failed if started else 0,
             connections=self._connections,
@@ -683,11 +562,7 @@ class AsyncTransport:
             with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
                 await self.drain(drain)
         self._is_closed = True
-        for timer in (self._retry_timer, self._unclaimed_timer):
-            if timer is not None:
-                timer.cancel()
-        for subscription in self._subscriptions.all():
-            subscription._close()
+        self._subscriber.close()
         await self._manager.close()
         self._sender.close()
         count = await self._outbox.close()
@@ -708,27 +583,22 @@ class AsyncTransport:
         self._ears.acks.connection = connection
         self._ears.acks.settle()
         self._outbox.session_began()
-        if not session_present:
-            self._subscriptions.lose_session()
         self._sender.resume(session_present=session_present, was_quick=was_quick)
-        await self._reconcile(connection, retries=False)
+        await self._subscriber.restore(connection, session_present=session_present)
 
     def open_gate(self, connection: Connection) -> None:
         """Part of `switchgear.manager.Owner`."""
         self._connections += 1
-        if self._unclaimed_timer is None:
-            assert self._loop is not None
-            self._unclaimed_timer = self._loop.call_later(UNCLAIMED, self._end_claims)
         self._fatal = None
         self._waits.fail(None)
         self._sender.open(connection)
-        if self._subscriptions.missing() and self._retry_timer is None:
-            self._subscribe_soon()  # asked for while the others were being restored
+        self._subscriber.open(connection)
         self._tell()
 
     def shut_gate(self) -> None:
         """Part of `switchgear.manager.Owner`."""
         self._sender.shut()
+        self._subscriber.shut()
 
     async def quiesce(self, bound: float) -> None:
         """Part of `switchgear.manager.Owner`."""

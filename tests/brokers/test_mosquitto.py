@@ -189,7 +189,7 @@ def test_what_comes_before_its_subscription_is_kept(mosquitto: Start, qos: int) 
 
 def test_what_nobody_subscribes_to_is_reported(mosquitto: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages of a resumed session that nobody claims are reported and acknowledged, so that they block nothing."""
-    monkeypatch.setattr("switchgear.transport.UNCLAIMED", 0.2)
+    monkeypatch.setattr("switchgear.subscriber.UNCLAIMED", 0.2)
     broker = mosquitto(extra="max_inflight_messages 1")
     events = Events()
     with (
