@@ -404,7 +404,7 @@ def context() -> str:
 def verdicts() -> str:
     """The verdicts, the mildest first."""
     kinds = (hookspecs.Proceed, hookspecs.Delay, hookspecs.Recheck, hookspecs.Restart, hookspecs.GiveUp)
-    rows = [[code(f"{k.__name__}({', '.join(_argument(f) for f in attrs.fields(k))})"), first(k)] for k in kinds]
+    rows = [[code(f"{k.__name__}({', '.join(_argument(f) for f in attrs.fields(k))})"), words(inspect.getdoc(k) or "")] for k in kinds]
     return table(["Verdict", "Meaning"], rows)
 
 

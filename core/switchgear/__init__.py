@@ -49,7 +49,7 @@ from switchgear.errors import (
     WouldDeadlock,
 )
 from switchgear.failback import Failback
-from switchgear.hookspecs import Context, Delay, GiveUp, Proceed, Recheck, Restart, Verdict, hookimpl
+from switchgear.hookspecs import Context, Delay, GiveUp, Move, Proceed, Recheck, Restart, Verdict, hookimpl
 from switchgear.message import DeliveryState, Message, Properties, Will, topic_matches
 from switchgear.profile import OutboxLimits, Profile
 from switchgear.report import Event
@@ -94,6 +94,7 @@ __all__ = [
     "Message",
     "MessageError",
     "MessageTooLarge",
+    "Move",
     "OutboxFull",
     "OutboxLimits",
     "OutboxLocked",

@@ -55,7 +55,7 @@ class Endpoint:
         port: 1 to 65535.
         path: The WebSocket path; empty for TCP.
         priority: Smaller is preferred; counted from 0.
-        address: An IP address to dial in place of resolving ``host``; TLS still checks ``host``.
+        address: An IP address, or another name, to dial in place of ``host``; TLS still checks ``host``.
         connect_timeout: Seconds for one attempt here; None: the transport's.
         group: Name of the group that it belongs to.
     """

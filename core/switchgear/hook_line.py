@@ -243,10 +243,12 @@ class ThreadLine:
     def _place(self, asked: Call) -> None:
         """Put an ask before what nobody waits for, but behind earlier asks and the plugin's own `on_disconnect`.
 
-        Of the calls before that `on_disconnect`, its `on_connected` keep their place and its `on_event` give way.
+        Of the calls before that `on_disconnect`, its `on_connected` keep their place and its `on_event` give way. A
+        `while_connected` comes behind the `on_connected`, too.
         """
         waiting = list(self._queue)
-        at = max((i + 1 for i, c in enumerate(waiting) if c.future or c.hook == "on_disconnect"), default=0)
+        reports = {"on_disconnect", "on_connected"} if asked.hook == "while_connected" else {"on_disconnect"}
+        at = max((i + 1 for i, c in enumerate(waiting) if c.future or c.hook in reports), default=0)
         ahead = [c for c in waiting[:at] if c.hook != "on_event"]
         behind = [c for c in waiting[:at] if c.hook == "on_event"]
         self._queue = deque([*ahead, asked, *behind, *waiting[at:]])

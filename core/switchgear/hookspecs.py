@@ -16,7 +16,7 @@ from attrs import field, frozen
 from switchgear.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     import typer
 
@@ -52,6 +52,7 @@ class Context:
         client_id: The MQTT client id.
         profile: What the transport was made from; secrets in it are hidden.
         options: The options for this plugin, from the profile or ``plugin_options``.
+        notes: What this plugin wants to remember of this transport, from hook to hook; nobody else sees it.
     """
 
     now: float
@@ -69,6 +70,7 @@ class Context:
     client_id: str = ""
     profile: Profile | None = None
     options: Mapping[str, object] = field(factory=dict)
+    notes: MutableMapping[str, object] = field(factory=dict)
 
 
 class Verdict:
@@ -79,7 +81,19 @@ class Verdict:
 
 @frozen
 class Proceed(Verdict):
-    """Go on as the back-off policy says."""
+    """Go on as the back-off policy says.
+
+    ``ask_again``: seconds after which to ask me again when the sweep has not begun by then; its time stays.
+    ``starts_afresh``: what failed is not what is there now, so quarantines are lifted, and back-off counts from now.
+    """
+
+    why: str = ""
+    ask_again: float | None = field(default=None, kw_only=True)
+    starts_afresh: bool = field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.ask_again is not None:
+            _check_seconds(self.ask_again)
 
 
 @frozen
@@ -123,6 +137,24 @@ class GiveUp(Verdict):
     why: str = ""
 
 
+@frozen
+class Move:
+    """What ``while_connected`` answers to have a new connection made in an orderly way.
+
+    It begins at a random moment within ``window`` seconds; then new sends are held, and what is in flight is awaited for
+    ``drain`` seconds at most. None: as for a fail-back.
+    """
+
+    why: str = ""
+    window: float | None = field(default=None, kw_only=True)
+    drain: float | None = field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        for seconds in (self.window, self.drain):
+            if seconds is not None:
+                _check_seconds(seconds)
+
+
 def _check_seconds(seconds: float) -> None:
     if not isinstance(seconds, int | float) or not 0 <= seconds <= 86400:
         raise InvalidOption("seconds", f"{seconds!r} is no number of seconds from 0 to 86400 (a day)")
@@ -150,7 +182,9 @@ def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] 
 def select_endpoint(context: Context) -> Endpoint | None:
     """One of ``context.candidates``, or None for no opinion; the first answer wins.
 
-    Called once before each attempt. Any other answer is a plugin error and counts as None. Since: 0.1.
+    The answer may have another ``address``: what is dialled in place of the host, while TLS still checks the host. It then
+    takes the candidate's place in the list, with a health and a session of its own. Called once before each attempt. Any
+    other answer is a plugin error and counts as None. Since: 0.1.
     """
 
 
@@ -169,7 +203,16 @@ def before_reconnect(context: Context) -> Verdict | None:
     """Whether and when to go on; None for no opinion; the strictest of all verdicts wins.
 
     Called before every sweep but the first after start and those that `reconnect()` or a planned move begins, and again
-    when `Recheck` asked for it; always after this plugin's own ``on_disconnect``. Since: 0.1.
+    when `Recheck` or `Proceed` asked for it; always after this plugin's own ``on_disconnect``. Since: 0.1.
+    """
+
+
+@hookspec
+def while_connected(context: Context) -> Recheck | Move | None:
+    """What a plugin sees while the connection is usable: `Move` to leave it in an orderly way; None: nothing to watch.
+
+    Called when a connection has become usable, after this plugin's own ``on_connected``, and again when its `Recheck`
+    asked for it, until the connection ends; each plugin for itself. A call that failed is made again. Since: 0.1.
     """
 
 

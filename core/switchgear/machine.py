@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from switchgear import effects as do
 from switchgear import events as ev
@@ -25,7 +25,7 @@ from switchgear.cause import Cause, Failure
 from switchgear.endpoint import SessionKind
 from switchgear.errors import InternalError
 from switchgear.health import Health, ordered
-from switchgear.hookspecs import Delay, GiveUp, Recheck, Restart
+from switchgear.hookspecs import Delay, GiveUp, Proceed, Recheck, Restart
 from switchgear.states import TRANSITIONS, State
 
 if TYPE_CHECKING:
@@ -158,6 +158,11 @@ class Machine:
     _session_present: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)  # a plugin's Delay
     _not_before_why: str = field(default="", init=False)
+    _planned: float | None = field(
+        default=None, init=False
+    )  # when the next sweep is, while a plugin is asked before it
+    _afresh_at: float | None = field(default=None, init=False)  # since when back-off counts, where a plugin said so
+    _sweeps_before: int = field(default=0, init=False)  # rounds that had failed by then
     _effects: list[Effect] = field(factory=list, init=False)
 
     def handle(self, event: ev.Event, now: float) -> list[Effect]:
@@ -265,8 +270,9 @@ class Machine:
 
     def _begin_outage(self, now: float) -> None:
         self.outage_since = now
-        self.attempts = self.sweep = self.sweeps_failed = 0
+        self.attempts = self.sweep = self.sweeps_failed = self._sweeps_before = 0
         self._not_before = 0.0
+        self._planned = self._afresh_at = None
         if self.flaps == 0:
             self._phase = self.rng.random()
 
@@ -294,7 +300,7 @@ class Machine:
             self._end_all(Failure(Cause.REQUESTED, event.why))
         if self.outage_since is None or self.state is S.GAVE_UP:
             self._begin_outage(now)
-        self.attempts = self.sweeps_failed = 0  # asked for anew: the limits count anew
+        self.attempts = self.sweeps_failed = self._sweeps_before = 0  # asked for anew: the limits count anew
         self._start_sweep(now)
 
     def _proved_elsewhere(self, event: ev.EndpointProved, _now: float) -> None:
@@ -308,7 +314,9 @@ class Machine:
         was_empty_handed = self.health.fatal(self.endpoints, now) is not None
         self.endpoints = endpoints
         self.health.release()
-        if was_empty_handed and self.state is S.WAITING and self._waiting_for is _Wait.SWEEP:
+        waits = self.state is S.WAITING and (self._waiting_for is _Wait.SWEEP or self._planned is not None)
+        if was_empty_handed and waits:
+            self._planned = None
             self._schedule(now)
 
     def _endpoints_changed(self, event: ev.EndpointsChanged, now: float) -> None:
@@ -351,19 +359,35 @@ class Machine:
         elif isinstance(verdict, Delay):
             self._not_before = (now if self.outage_since is None else self.outage_since) + verdict.seconds
             self._not_before_why = f"plugin {event.plugin!r}: {verdict.why}"
+        elif isinstance(verdict, Proceed):
+            self._proceed(verdict, event.plugin, now)
+            return
+        self._planned = None
         self._schedule(now)
 
-    def _schedule(self, now: float) -> None:
+    def _proceed(self, verdict: Proceed, plugin: str, now: float) -> None:
+        """Go on as the policy says; the time that it said stays when a plugin is asked in the meantime."""
+        if verdict.starts_afresh:
+            self.health.release()
+            self._afresh_at = now
+            self._sweeps_before = self.sweeps_failed
+            self._planned = None
+        why = f"back-off; plugin {plugin!r}: {verdict.why}" if verdict.why else "back-off"
+        if self._planned is None:
+            self._schedule(now, why, verdict.ask_again)
+        else:
+            self._await_sweep(self._planned, now, verdict.ask_again)
+
+    def _schedule(self, now: float, reason: str = "back-off", ask_again: float | None = None) -> None:
         """Start the next sweep when the policy, the plugins and the quarantines allow it."""
         outage = Outage(
             self._back_off_since(now) - self._flapped,
             self._phase,
-            self.sweeps_failed,
+            self.sweeps_failed - self._sweeps_before,
             not self.ever_connected,
             self.flaps,
         )
         at = self.settings.backoff.next_sweep(outage, now, self.rng)
-        reason = "back-off"
         if self._not_before > at:
             at, reason = self._not_before, self._not_before_why
         fatal = self.health.fatal(self.endpoints, now)
@@ -371,15 +395,26 @@ class Machine:
             at, reason = max(at, self.health.first_release(self.endpoints)), "every endpoint is quarantined"
             self._emit("all_quarantined", delay=at - now, failure=str(fatal[1]), endpoint=str(fatal[0]))
             self._do(do.FailWaiters(fatal[1], reason, is_final=False))
+        if at > now:
+            self._emit("reconnect_scheduled", delay=at - now, why=reason, attempt=self.attempts + 1)
+        self._await_sweep(at, now, ask_again)
+
+    def _await_sweep(self, at: float, now: float, ask_again: float | None) -> None:
+        """Start the sweep at *at*; when a plugin wants it so, ask it again before."""
+        self._planned = None
         if at <= now:
             self._start_sweep(now)
-            return
-        self._emit("reconnect_scheduled", delay=at - now, why=reason, attempt=self.attempts + 1)
-        self._wait(at, _Wait.SWEEP)
+        elif ask_again is not None and (then := now + max(SMALLEST_DELAY, ask_again)) < at:
+            self._planned = at
+            self._wait(then, _Wait.RECHECK)
+        else:
+            self._wait(at, _Wait.SWEEP)
 
     def _back_off_since(self, now: float) -> float:
         """Since when back-off counts: the loss; before the first sweep now, for what a plugin waited is no step of it."""
-        return now if self.outage_since is None or self.sweep == 0 else self.outage_since
+        if self.outage_since is None or self.sweep == 0:
+            return now
+        return self.outage_since if self._afresh_at is None else self._afresh_at
 
     def _wait(self, at: float, purpose: _Wait) -> None:
         """Wait until *at*, but not past the time limit."""
@@ -420,6 +455,7 @@ class Machine:
         self.sweep += 1
         self.tried = set()
         self._not_before = 0.0
+        self._planned = None
         self._select(now)
 
     def _select(self, now: float) -> None:
@@ -450,10 +486,24 @@ class Machine:
         possible = {e.key: e for e in reversed(candidates)}
         order = [possible[e.key] for e in self.offered if e.key in possible] or candidates
         wanted = None if event.endpoint is None else possible.get(event.endpoint.key)
+        if wanted is None and event.endpoint is not None:
+            wanted = self._readdress(event.endpoint, candidates)
         chosen = wanted or order[0]
         why = f"plugin {event.plugin!r}" if wanted and event.plugin else "first in order"
+        if wanted and event.plugin and chosen.address:
+            why += f"; dialled at {chosen.address}"
         self._emit("endpoint_selected", endpoint=str(chosen), why=why)
         self._dial(chosen, now)
+
+    def _readdress(self, wanted: Endpoint, candidates: list[Endpoint]) -> Endpoint | None:
+        """The candidate that *wanted* is but for its address, which it takes over, in the list too; None: there is none."""
+        plain = evolve(wanted, address=None).key
+        old = next((e for e in candidates if evolve(e, address=None).key == plain), None)
+        if old is None:
+            return None
+        new = evolve(old, address=wanted.address)
+        self.endpoints = tuple(new if e is old else e for e in self.endpoints)
+        return new
 
     def _dial(self, endpoint: Endpoint, now: float) -> None:
         self.tried.add(endpoint.key)

@@ -391,7 +391,7 @@ class ConnectionManager:
         self.connection = self._live[effect.generation].connection
         assert self.connection is not None
         self.owner.open_gate(self.connection)
-        self.moves.connected(self._live[effect.generation].endpoint)
+        self.moves.connected(self._live[effect.generation].endpoint, effect.generation)
 
     def lost(self, generation: int, failure: Failure) -> None:
         """The connection *generation* is over."""

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, evolve, field
 
 from switchgear import events as ev
+from switchgear.backoff import SMALLEST_DELAY
 from switchgear.cause import Cause, Failure
 from switchgear.drivers.base import AttemptFailed, ConnectRequest, DeafListener
 from switchgear.failback import Scout, preferred
 from switchgear.health import ordered
+from switchgear.hookspecs import Move
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import Link
@@ -52,9 +54,11 @@ class Moves:
 
     # What the manager tells. -------------------------------------------------------------------------------------
 
-    def connected(self, endpoint: Endpoint) -> None:
-        """The connection to *endpoint* is usable."""
+    def connected(self, endpoint: Endpoint, generation: int) -> None:
+        """The connection *generation* to *endpoint* is usable."""
         self._redirects = 0
+        for plugin in self.manager.strategies.watchers():
+            self._tasks.append(self.manager.spawn(self._watch(plugin, endpoint, generation)))
         scout = self._scout
         if scout is not None:
             scout.connected(self.manager.loop.time())
@@ -158,6 +162,25 @@ class Moves:
         await asyncio.sleep(delay)
         await manager.owner.quiesce(bound)
         manager.feed(ev.ReconnectRequested(why, is_planned=True))
+
+    # What plugins see. -------------------------------------------------------------------------------------------
+
+    async def _watch(self, plugin: str, present: Endpoint, generation: int) -> None:
+        """Ask *plugin* what it sees for as long as it wants to be asked, and move when it says so."""
+        manager = self.manager
+        said = ""
+        while True:
+            context = manager.context(endpoint=present, generation=generation)
+            answer = await manager.strategies.while_connected(plugin, context)
+            if answer is None:
+                return
+            if isinstance(answer, Move):
+                await self.move(f"plugin {plugin!r}: {answer.why}", window=answer.window, drain=answer.drain)
+                return
+            if answer.why != said:  # one that sees the same again and again says it once
+                said = answer.why
+                manager.narrator.emit("watched", plugin=plugin, why=said)
+            await asyncio.sleep(max(SMALLEST_DELAY, answer.seconds))
 
     # A warm spare. -----------------------------------------------------------------------------------------------
 

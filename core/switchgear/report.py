@@ -23,6 +23,7 @@ WORDS: Final[dict[str, str]] = {
     "driver_restarted": "driver restarted: {why}",
     "probed": "probed {endpoint}: {result}",
     "move_scheduled": "moving in {delay:.3f} s: {why}",
+    "watched": "plugin {plugin} sees: {why}",
     "spare_ready": "a warm connection to {endpoint} is ready",
     "flapping": "{flaps} connections in a row were lost before they were stable: {hint}",
     "quarantined": "{endpoint} left out for {seconds:.0f} s: {failure}",

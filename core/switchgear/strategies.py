@@ -18,7 +18,7 @@ import attrs
 
 from switchgear.endpoint import Endpoint, Group
 from switchgear.hook_line import describe
-from switchgear.hookspecs import Context, Delay, GiveUp, Proceed, Recheck, Restart, Verdict
+from switchgear.hookspecs import Context, Delay, GiveUp, Move, Proceed, Recheck, Restart, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +64,7 @@ class Strategies:
         self.problems: dict[str, int] = {}
         self._on_problem = on_problem
         self._options = options
+        self._notes: dict[str, dict[str, object]] = {plugin.name: {} for plugin in self.plugins}
         self._trace = is_traced()
         self._said: dict[tuple[str, str, str], float] = {}
         self._lines: dict[str, Line] = {
@@ -87,16 +88,16 @@ class Strategies:
                 continue
             if not isinstance(answer, Endpoint):
                 self._problem(plugin.name, hook, f"answered {type(answer).__name__}, not an endpoint")
-            elif answer not in context.candidates:
+            elif (chosen := _chosen(answer, context.candidates)) is None:
                 self._problem(plugin.name, hook, f"answered {answer}, which is none of the candidates")
             else:
-                return context.candidates[context.candidates.index(answer)], plugin.name
+                return chosen, plugin.name
         return None, ""
 
     async def before_reconnect(self, context: Context) -> tuple[Verdict, str]:
         """The strictest verdict and its plugin's name; all are asked at the same time. Proceed and "": no opinions.
 
-        Of equals, the longest `Delay` or `Recheck` wins, then the first plugin.
+        Of equals, the longest `Delay` or `Recheck` wins, or the `Proceed` that says more, then the first plugin.
         """
         hook = "before_reconnect"
         plugins = self._with(hook)
@@ -112,10 +113,26 @@ class Strategies:
             if grade is None or not isinstance(answer, Verdict):
                 self._problem(plugin.name, hook, f"answered {type(answer).__name__}, not a verdict")
                 continue
-            own = (grade, answer.seconds if isinstance(answer, Delay | Recheck) else 0.0)
+            own = (grade, _weight(answer))
             if own > rank:
                 best, rank = (answer, plugin.name), own
         return best
+
+    def watchers(self) -> list[str]:
+        """Names of the plugins that want to be asked while a connection is usable."""
+        return [plugin.name for plugin in self._with("while_connected")]
+
+    async def while_connected(self, plugin: str, context: Context) -> Recheck | Move | None:
+        """What *plugin* says of the present connection. A call that failed is to be made again in `REPEAT` seconds."""
+        hook = "while_connected"
+        owner = next(p for p in self._with(hook) if p.name == plugin)
+        before = self.problems.get(plugin, 0)
+        answer = await self._ask(owner, hook, context)
+        if isinstance(answer, Recheck | Move):
+            return answer
+        if answer is not None:
+            self._problem(plugin, hook, f"answered {type(answer).__name__}, not Recheck, Move or None")
+        return Recheck(REPEAT, "the last call failed") if self.problems.get(plugin, 0) > before else None
 
     async def provide_endpoints(self, plugin: str, where: str) -> list[Group] | None:
         """The groups that *plugin*, which owns the scheme of *where*, answers now; None where it has none or failed.
@@ -159,7 +176,7 @@ class Strategies:
         return [plugin for plugin in self.plugins if hook in plugin.hooks]
 
     def _bound(self, plugin: LoadedPlugin, hook: str, context: Context) -> Callable[[], object]:
-        own = attrs.evolve(context, options=self._options.get(plugin.name, {}))
+        own = attrs.evolve(context, options=self._options.get(plugin.name, {}), notes=self._notes[plugin.name])
         return self._traced(plugin.name, hook, functools.partial(plugin.call, hook, context=own))
 
     def _traced(self, plugin: str, hook: str, call: Callable[[], object]) -> Callable[[], object]:
@@ -190,6 +207,21 @@ class Strategies:
             self._said = {k: at for k, at in self._said.items() if now - at < REPEAT}
             self._said[key] = now
             self._on_problem(plugin, hook, why)
+
+
+def _chosen(answer: Endpoint, candidates: Sequence[Endpoint]) -> Endpoint | None:
+    """The candidate that *answer* is, with the address that it gives; None when it is none of them."""
+    if answer in candidates:
+        return candidates[candidates.index(answer)]
+    found = next((c for c in candidates if attrs.evolve(c, address=answer.address) == answer), None)
+    return found if found is None else attrs.evolve(found, address=answer.address)
+
+
+def _weight(verdict: Verdict) -> float:
+    """By what verdicts of one kind are compared."""
+    if isinstance(verdict, Delay | Recheck):
+        return verdict.seconds
+    return float(isinstance(verdict, Proceed) and (verdict.starts_afresh or verdict.ask_again is not None))
 
 
 def _is_default(plugin: LoadedPlugin) -> bool:

@@ -110,6 +110,7 @@ BROKEN: dict[str, tuple[object, str, str]] = {
         "select_endpoint answered",
     ),
     "no verdict": (made(before_reconnect=lambda: True), "test_answers_are_legal", "answered True"),
+    "no move": (made(while_connected=lambda: True), "test_answers_are_legal", "while_connected answered True"),
     "coroutine": (made(before_reconnect=lambda: later()), "test_answers_are_legal", "synchronous"),  # noqa: PLW0108 - the call is what is tested
     "raises": (made(select_endpoint=lambda context: context.failure.cause), "test_answers_are_legal", "raised"),
     "hangs": (

@@ -235,6 +235,27 @@ def test_ask_overtakes_reports_but_not_own_disconnect(runner: HookRunner, gates:
     assert order == ["c1", "d1", "a1", "a2", "e1", "e2", "c2"]
 
 
+def test_watch_comes_after_on_connected(runner: HookRunner, gates: Callable[[], Gate]) -> None:
+    """A `while_connected` overtakes queued events, but not the plugin's own on_connected."""
+    order: list[str] = []
+    gate = gates()
+
+    async def main() -> None:
+        line, _ = new_line(runner)
+        line.tell("on_event", gate)
+        assert gate.entered.wait(LONG)
+        line.tell("on_event", lambda: order.append("event"))
+        line.tell("on_connected", lambda: order.append("connected"))
+        asked = asyncio.create_task(line.ask("while_connected", lambda: order.append("watch")))
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asked
+        await line.close(LONG)
+
+    asyncio.run(main())
+    assert order == ["connected", "watch", "event"]
+
+
 def test_tell_is_never_waited_for(runner: HookRunner, gates: Callable[[], Gate]) -> None:
     """`tell` returns while the hook still runs."""
 

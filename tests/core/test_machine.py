@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 from switchgear import effects as do
 from switchgear import events as ev
 from switchgear.backoff import BETWEEN, Exponential, GiveUpAfter, Outage
@@ -275,6 +276,78 @@ def test_verdicts(verdict: Any, expected: list[do.Effect]) -> None:
     machine = connected()
     lose(machine, 5.0)
     assert quiet(machine.handle(ev.VerdictGiven(machine.ask, verdict, "p"), 6.0)) == expected
+
+
+def test_plugin_gives_an_address() -> None:
+    """A candidate with another address is dialled there, and from then on the list, health and sessions know it so."""
+    machine = make(A, B)
+    machine.handle(ev.StartRequested(), 0.0)
+    west = evolve(B, address="west.example", username="mallory")
+    effects = machine.handle(ev.EndpointSelected(1, west, "dns"), 0.0)
+    there = evolve(B, address="west.example")
+    assert do.Dial(1, there) in effects
+    assert told(effects, "endpoint_selected")[0]["why"] == "plugin 'dns'; dialled at west.example"
+    assert machine.endpoints == (A, there)
+    assert machine.candidates(0.0) == [A]
+    fail(machine, 1.0, DENIED)
+    assert machine.health.look(there.key).failures == 1
+    assert machine.health.look(B.key).failures == 0
+
+
+def test_another_address_is_another_session() -> None:
+    """Where a plugin gives the only endpoint of a hunt group another address, the CONNECT there starts clean."""
+    machine = dialling(A, sessions={"pair": SessionKind.HUNT})
+    connect(machine)
+    for address, is_clean in (("west", True), ("west", False), ("east", True)):
+        lose(machine)
+        proceed(machine, 5.0)
+        machine.handle(ev.TimerFired(T.RETRY), 6.0)
+        machine.handle(ev.EndpointSelected(machine.ask, evolve(A, address=address), "dns"), 6.0)
+        effects = machine.handle(ev.DialSucceeded(machine.generation), 6.0)
+        assert effects == [do.SendConnect(machine.generation, evolve(A, address=address), clean_start=is_clean)]
+        machine.handle(ev.ConnectSucceeded(machine.generation, session_present=False), 6.0)
+        machine.handle(ev.SessionRestored(machine.generation), 6.0)
+
+
+def lost_for_long() -> Machine:
+    """A machine that has waited for a sweep for 100 s; the policy's delay grows with the outage."""
+    machine = connected(backoff=Exponential())
+    lose(machine, 0.0)
+    proceed(machine, 0.0)
+    machine.handle(ev.TimerFired(T.RETRY), 0.1)
+    select(machine, 0.1)
+    fail(machine, 100.0)
+    return machine
+
+
+def test_asked_again_while_the_sweep_is_awaited() -> None:
+    """A plugin that wants to be asked while a sweep is awaited is asked, and the time of the sweep stays; told once."""
+    machine = lost_for_long()
+    effects = machine.handle(ev.VerdictGiven(machine.ask, Proceed("same", ask_again=2), "dns"), 100.0)
+    assert do.SetTimer(T.RETRY, 102.0) in effects
+    [plan] = told(effects, "reconnect_scheduled")
+    assert plan["why"] == "back-off; plugin 'dns': same"
+    at = 100.0 + float(str(plan["delay"]))
+    now = 100.0
+    while now + 2 < at:
+        now += 2
+        assert quiet(machine.handle(ev.TimerFired(T.RETRY), now))[-1] == do.AskVerdict(machine.ask)
+        effects = machine.handle(ev.VerdictGiven(machine.ask, Proceed("same", ask_again=2), "dns"), now)
+        assert told(effects, "reconnect_scheduled") == []
+    assert do.SetTimer(T.RETRY, at) in effects
+    assert isinstance(quiet(machine.handle(ev.TimerFired(T.RETRY), at))[-1], do.AskSelection)
+
+
+def test_starting_afresh() -> None:
+    """When a plugin says that what failed is not what is there now, quarantines are lifted and back-off counts anew."""
+    machine = lost_for_long()
+    machine.handle(ev.VerdictGiven(machine.ask, Proceed("same", ask_again=2), "dns"), 100.0)
+    machine.health.failed(A.key, DENIED, 100.0 - STRIKE_GAP)
+    assert machine.health.failed(A.key, DENIED, 101.0)
+    machine.handle(ev.TimerFired(T.RETRY), 102.0)
+    effects = machine.handle(ev.VerdictGiven(machine.ask, Proceed("west", starts_afresh=True), "dns"), 102.0)
+    [timer] = [effect for effect in effects if isinstance(effect, do.SetTimer)]
+    assert 102.025 <= timer.at <= 102.05
 
 
 def test_delay_at_clock_zero() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from switchgear import effects as do
 from switchgear import events as ev
-from switchgear.backoff import BETWEEN, FLAPS, Backoff, Exponential, Fleet, GiveUpAfter, Listed
+from switchgear.backoff import BETWEEN, FLAPS, SMALLEST_DELAY, Backoff, Exponential, Fleet, GiveUpAfter, Listed
 from switchgear.cause import Cause, Failure
 from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
@@ -53,6 +53,7 @@ SECONDS = st.one_of(
 VERDICTS: st.SearchStrategy[Verdict] = st.one_of(
     st.just(Proceed()),
     st.just(Proceed()),
+    st.builds(Proceed, st.just("so"), ask_again=st.none() | st.floats(0, 100), starts_afresh=st.booleans()),
     st.floats(0, 100).map(lambda s: Delay(s, "wait")),
     st.floats(0, 100).map(lambda s: Recheck(s, "again")),
     st.just(Restart("rebuild", "wedged")),
@@ -154,6 +155,8 @@ class MachineStates(RuleBasedStateMachine):
             elif isinstance(effect, do.Emit) and effect.name == "recheck_scheduled":
                 bounds = (float(str(effect.facts["delay"])),) * 2
             self.carry_out(effect)
+        if isinstance(event, ev.VerdictGiven) and isinstance(event.verdict, Proceed):
+            bounds = self.while_asked(event.verdict, bounds, effects)
         if self.machine.state is not State.GAVE_UP:
             self.is_final = False
         elif before is not State.GAVE_UP and not self.is_final:
@@ -187,8 +190,18 @@ class MachineStates(RuleBasedStateMachine):
             return 0.0, max(LONGEST_QUARANTINE, self.policy_bounds()[1], 86400)
         if why.startswith("plugin"):
             return 0.0, 100.0
-        assert why == "back-off", why
+        assert why in {"back-off", "back-off; plugin 'p': so"}, why
         return self.policy_bounds()
+
+    def while_asked(
+        self, verdict: Proceed, bounds: tuple[float, float], effects: list[do.Effect]
+    ) -> tuple[float, float]:
+        """The bounds of a wait in which a plugin may be asked: that sweep was announced before, or is now."""
+        is_announced = any(isinstance(e, do.Emit) and e.name == "reconnect_scheduled" for e in effects)
+        shortest, longest = bounds if is_announced else (0.0, self.bounds("every endpoint is quarantined")[1])
+        return (
+            shortest if verdict.ask_again is None else min(shortest, max(SMALLEST_DELAY, verdict.ask_again))
+        ), longest
 
     def policy_bounds(self) -> tuple[float, float]:
         policy = self.settings.backoff
@@ -324,13 +337,19 @@ class MachineStates(RuleBasedStateMachine):
         ask, self.open_ask = self.open_ask.ask, None
         self.feed(ev.VerdictGiven(ask, verdict, "p"))
 
-    @rule(choice=st.one_of(st.none(), st.none(), st.sampled_from([*POOL, FOREIGN])), copied=st.booleans())
+    @rule(
+        choice=st.one_of(st.none(), st.none(), st.sampled_from([*POOL, FOREIGN])),
+        copied=st.booleans(),
+        address=st.sampled_from(["", "", "192.0.2.9", "west.example"]),
+    )
     @precondition(lambda self: isinstance(self.open_ask, do.AskSelection))
-    def plugin_answers_endpoint(self, choice: Endpoint | None, *, copied: bool) -> None:
+    def plugin_answers_endpoint(self, choice: Endpoint | None, *, copied: bool, address: str) -> None:
         assert self.open_ask is not None
         ask, self.open_ask = self.open_ask.ask, None
         if choice is not None and copied:
             choice = attrs.evolve(choice, username="mallory", group="clean")
+        if choice is not None and address:
+            choice = attrs.evolve(choice, address=address)
         self.feed(ev.EndpointSelected(ask, choice, "p"))
 
     def pick(self, data: Any, *phases: str) -> int:

@@ -10,12 +10,15 @@ import pytest
 from switchgear.backoff import fleet
 from switchgear.failback import Failback
 from switchgear.hook_runner import InlineRunner
+from switchgear.hookspecs import Context, Move, Recheck, hookimpl
 from switchgear.moves import REDIRECTS
 from switchgear.profile import Profile
 from switchgear.testing import Broker, Ledger, MemoryNetwork, run_virtual
 from switchgear.transport import AsyncTransport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear.report import Event
 
 WHERE = ["mqtt://first:1883?priority=0", "mqtt://second:1883?priority=1"]
@@ -218,5 +221,69 @@ def test_redirection_in_a_circle_ends() -> None:
         async with stage.transport:
             await asyncio.sleep(100)
         assert len(stage.told("endpoints_changed")) <= REDIRECTS
+
+    run_virtual(scenario())
+
+
+class Watcher:
+    """A plugin that sees the same twice, fails once, sees something else, and then wants to move."""
+
+    def __init__(self) -> None:
+        self.answers: list[Callable[[], Recheck | Move | None]] = [
+            lambda: Recheck(10, "east"),
+            lambda: Recheck(10, "east"),
+            lambda: Recheck(10, f"{1 / 0}"),
+            lambda: Recheck(10, "west, once"),
+            lambda: Move("west", window=5, drain=2),
+        ]
+        self.asked: list[tuple[float, int]] = []
+
+    @hookimpl
+    def while_connected(self, context: Context) -> Recheck | Move | None:
+        self.asked.append((round(context.now), context.generation))
+        return self.answers.pop(0)() if self.answers else None
+
+
+def test_plugin_moves_a_usable_connection() -> None:
+    """A plugin is asked while connected as it wants, each new sight is told once, and its move loses no message."""
+
+    async def scenario() -> None:
+        watcher = Watcher()
+        stage = Stage(where="mqtt://first", plugins=[watcher])
+        async with stage.transport as transport:
+            await stage.until("first")
+            began = round(asyncio.get_running_loop().time())
+            sent = 0
+            while len(stage.told("connected")) == 1:
+                transport.publish(f"t/{sent}")
+                sent += 1
+                await asyncio.sleep(0.05)
+            await transport.drain(10)
+            await asyncio.sleep(60)
+        assert watcher.asked[:5] == [(began + seconds, 1) for seconds in (0, 10, 20, 30, 40)]
+        assert [generation for _, generation in watcher.asked[5:]] == [2]
+        assert [event.facts["why"] for event in stage.told("watched")] == ["east", "the last call failed", "west, once"]
+        [move] = stage.told("move_scheduled")
+        assert move.facts["why"] == "plugin 'Watcher': west"
+        assert 0 <= float(str(move.facts["delay"])) <= 5
+        assert [published.topic for published in stage.ledger.published()] == [f"t/{i}" for i in range(sent)]
+
+    run_virtual(scenario())
+
+
+def test_a_loss_ends_the_watch() -> None:
+    """A plugin is asked for the present connection only: after a loss the watch begins again with the next."""
+
+    async def scenario() -> None:
+        watcher = Watcher()
+        watcher.answers = [lambda: Recheck(10)] * 100
+        stage = Stage(where="mqtt://first", plugins=[watcher])
+        async with stage.transport:
+            await stage.until("first")
+            await asyncio.sleep(15)
+            stage.network.cut("first:1883")
+            await asyncio.sleep(15)
+        assert [generation for _, generation in watcher.asked] == [1, 1, 2, 2]
+        assert stage.told("watched") == []
 
     run_virtual(scenario())

@@ -11,9 +11,10 @@ import pytest
 from switchgear import default_strategy
 from switchgear.endpoint import Endpoint, Group, parse_uri
 from switchgear.hook_runner import HookRunner, InlineRunner
-from switchgear.hookspecs import Context, Delay, GiveUp, Proceed, Recheck, Restart, Verdict, hookimpl
+from switchgear.hookspecs import Context, Delay, GiveUp, Move, Proceed, Recheck, Restart, Verdict, hookimpl
 from switchgear.plugins import Registry, Strategies
 from switchgear.report import Event
+from switchgear.strategies import REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,54 @@ def test_select_first_valid_answer_wins() -> None:
     assert strategies.problems == {"Made-2": 1, "Made-3": 1, "Made-4": 1}
 
 
+def test_select_may_give_another_address() -> None:
+    """A candidate with another address is taken, with what the list knows of it; another host is not."""
+    strategies, problems = make(plugin_of(select_endpoint=lambda: attrs.evolve(B, address="west.example")))
+    there = attrs.evolve(B, address="west.example")
+    assert asyncio.run(strategies.select_endpoint(CONTEXT)) == (there, "Made")
+    assert problems == []
+
+
+def test_notes_are_kept_for_each_plugin() -> None:
+    """What a plugin notes is there at its next call, whatever the hook; another plugin has notes of its own."""
+
+    def select(context: Context) -> None:
+        seen.append(dict(context.notes))
+        context.notes["number"] = len(seen)
+
+    def verdict(context: Context) -> None:
+        seen.append(dict(context.notes))
+
+    seen: list[dict[str, object]] = []
+    strategies, _ = make(
+        plugin_of(select_endpoint=select, before_reconnect=verdict), plugin_of(before_reconnect=verdict)
+    )
+    asyncio.run(strategies.select_endpoint(CONTEXT))
+    asyncio.run(strategies.before_reconnect(CONTEXT))
+    assert seen == [{}, {"number": 1}, {}]
+
+
+def test_while_connected_asks_again_after_a_failure() -> None:
+    """Recheck, Move and None come back as they are; a call that raised, or answered nonsense, is to be made again."""
+    answers: list[Callable[[], object]] = [
+        lambda: Recheck(7),
+        lambda: Move("west"),
+        lambda: None,
+        lambda: 1 / 0,
+        lambda: [0],
+    ]
+    strategies, problems = make(*(plugin_of(while_connected=answer) for answer in answers))
+    names = [f"Made-{n}" if n > 1 else "Made" for n in range(1, 6)]
+    assert strategies.watchers() == names
+    given = [asyncio.run(strategies.while_connected(name, CONTEXT)) for name in names]
+    again = Recheck(REPEAT, "the last call failed")
+    assert given == [Recheck(7), Move("west"), None, again, again]
+    assert [why for _, _, why in problems] == [
+        "raised ZeroDivisionError: division by zero",
+        "answered list, not Recheck, Move or None",
+    ]
+
+
 def test_default_strategy_decides_alone_without_threads() -> None:
     """With no opinion from others the default takes the first candidate and proceeds, without any thread."""
     strategies, _ = make(runner=HookRunner())
@@ -78,6 +127,7 @@ def test_default_strategy_decides_alone_without_threads() -> None:
         ([Delay(1), Delay(5), Delay(2)], (Delay(5), "Made-2")),
         ([Delay(90), Recheck(1), Recheck(1, "x")], (Recheck(1), "Made-2")),
         ([Recheck(9), Restart()], (Restart(), "Made-2")),
+        ([Proceed("x"), Proceed("y", ask_again=5), Proceed(starts_afresh=True)], (Proceed("y", ask_again=5), "Made-2")),
         ([GiveUp("a"), Restart(), GiveUp("b")], (GiveUp("a"), "Made")),
         ([True, Verdict(), Delay(1)], (Delay(1), "Made-3")),
     ],

@@ -10,7 +10,7 @@ import typer
 from switchgear.endpoint import Group, SessionKind, parse_uri
 from switchgear.failback import Failback
 from switchgear.hook_runner import InlineRunner
-from switchgear.hookspecs import Context, Delay, Verdict, hookimpl
+from switchgear.hookspecs import Context, Delay, Recheck, Verdict, hookimpl
 from switchgear.loaded_plugin import HOOKS, load_object
 from switchgear.message import Message
 from switchgear.plugins import Registry
@@ -35,6 +35,7 @@ FACTS = {
     "connection_lost": ("endpoint", "generation"),
     "reconnect_scheduled": ("why", "attempt"),
     "probed": ("endpoint", "result"),
+    "watched": ("why",),
     "move_scheduled": ("why",),
     "stable": ("endpoint",),
     "stopped": (),
@@ -99,6 +100,13 @@ class Witness:
         return Delay(0.2, "the witness says so") if context.outage == 0 else None
 
     @hookimpl
+    def while_connected(self, context: Context) -> Recheck:
+        assert context.endpoint is not None
+        context.notes["looks"] = looks = int(str(context.notes.get("looks", 0))) + 1
+        self.note("while_connected", context.endpoint.host, f"generation {context.generation}", f"look {looks}")
+        return Recheck(15, "all is well")
+
+    @hookimpl
     def on_event(self, event: Event) -> None:
         self.note("on_event", event.name, *(f"{event.facts[fact]}".replace(" ", "_") for fact in FACTS[event.name]))
 
@@ -117,7 +125,10 @@ on_event state_changed connecting restoring
 on_event state_changed restoring connected
 on_event connected mqtt://a:1883 False 1
 on_connected a generation 1 no session
+while_connected a generation 1 look 1
+on_event watched all_is_well
 on_event stable mqtt://a:1883
+while_connected a generation 1 look 2
 -- a dies
 on_event connection_lost mqtt://a:1883 1
 on_disconnect connection 1 a CONNECTION_LOST
@@ -154,6 +165,8 @@ on_event state_changed connecting restoring
 on_event state_changed restoring connected
 on_event connected mqtt://b:1883 True 4
 on_connected b generation 4 session present
+while_connected b generation 4 look 3
+on_event watched all_is_well
 -- a is back
 on_event stable mqtt://b:1883
 provide_driver memory press-7-probe
@@ -171,6 +184,9 @@ on_event state_changed connecting restoring
 on_event state_changed restoring connected
 on_event connected mqtt://a:1883 True 5
 on_connected a generation 5 session present
+while_connected a generation 5 look 4
+on_event watched all_is_well
+while_connected a generation 5 look 5
 on_event stable mqtt://a:1883
 -- stop
 on_disconnect connection 5 a STOPPED

@@ -146,10 +146,7 @@ async def _context(tls: TLS | None) -> ssl.SSLContext:
 async def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
     try:
         async with asyncio.timeout(timeout):
-            if endpoint.address is not None:
-                family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
-                return await _open(family, (endpoint.address, endpoint.port))
-            return await _first_of(await _lookup(endpoint.host, endpoint.port))
+            return await _first_of(await _lookup(endpoint.address or endpoint.host, endpoint.port))
     except TimeoutError as error:
         detail = f"no TCP connection to {endpoint.authority} in {timeout:g} s"
         raise AttemptFailed(Failure(Cause.CONNECT_TIMEOUT, detail)) from error
@@ -166,8 +163,9 @@ _lookups: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[
 async def _lookup(host: str, port: int) -> list[Address]:
     """The addresses of *host*; a look-up that runs already is joined, none is remembered."""
     with contextlib.suppress(OSError):
-        socket.inet_pton(socket.AF_INET, host)
-        return [(socket.AF_INET, (host, port))]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.inet_pton(family, host)
+        return [(family, (host, port))]
     running = _lookups.setdefault(asyncio.get_running_loop(), {})
     key = host, port
     task = running.get(key)

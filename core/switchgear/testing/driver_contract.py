@@ -20,6 +20,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 import pytest
+from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -475,6 +476,17 @@ class DriverContract:
             with pytest.raises(AttemptFailed):
                 await world.driver.connect(link, request, world.ear)
             assert world.ear.lost == []
+
+    @case
+    async def test_a_name_as_address(self) -> None:
+        """A name given as the address is resolved and dialled in place of the host."""
+        async with self.world() as world:
+            elsewhere = evolve(world.endpoint, address="localhost")
+            link = await world.driver.dial(elsewhere)
+            request = ConnectRequest(endpoint=elsewhere, clean_start=True, keeps_session=False, timeout=5.0)
+            connection = await world.driver.connect(link, request, world.ear)
+            await connection.disconnect()
+            assert len(world.broker.ledger.connects()) == 1
 
     # Sessions. ---------------------------------------------------------------------------------------------------
 
