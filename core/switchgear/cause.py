@@ -73,6 +73,7 @@ class Cause(enum.Enum):
     RESTARTED = "driver restarted by a plugin"
     CREDENTIALS_UNAVAILABLE = "the credentials could not be read"
     DRIVER_FAILED = "the driver failed"
+    DRIVER_SILENT = "the driver reported nothing in time"
 
 
 _T, _E, _F = Policy.TRANSIENT, Policy.ELSEWHERE, Policy.FATAL
@@ -119,6 +120,7 @@ TABLE: Final[dict[Cause, tuple[Policy, str]]] = {
     Cause.RESTARTED: (_T, "nothing is wrong"),
     Cause.CREDENTIALS_UNAVAILABLE: (_T, "check what username and password are read from"),
     Cause.DRIVER_FAILED: (_T, "please report it with the log"),
+    Cause.DRIVER_SILENT: (_T, "the MQTT library may be wedged; the plugin sdk_restart replaces it"),
 }
 
 

@@ -2,13 +2,13 @@
 
 A plugin is a module or an object with functions marked by `hookimpl`, named as below. It takes only the parameters
 that it wants. Threads: every hook runs on a worker thread of ours, may block, and is bounded by the transport's
-``hook_timeout``; ``provide_*`` and ``register_commands`` run on the thread that builds the transport or the command
+``hook_timeout``; ``provide_*``, ``check_options`` and ``register_commands`` run on the thread that builds the transport or the command
 line. An exception is logged with the plugin's name and counted; it never skips a back-off and never stops anything.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 from attrs import field, frozen
@@ -16,7 +16,7 @@ from attrs import field, frozen
 from switchgear.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
 
     import typer
 
@@ -118,16 +118,29 @@ class Recheck(Verdict):
         _check_seconds(self.seconds)
 
 
+RESTARTS: Final = ("rebuild", "process")
+
+
 @frozen
 class Restart(Verdict):
-    """Replace the driver before the next sweep. ``how`` is ``"rebuild"``: a new driver in this process."""
+    """Replace the driver before the next sweep, or the whole process.
+
+    ``how`` is ``"rebuild"``: a new driver in this process. Or ``"process"``: every transport of this process is stopped
+    in order, what they have accepted is written, and ``then`` is called, on a thread of its own; it ends or replaces the
+    process. Where that cannot be done without losing messages (unless ``may_lose``), or ``then`` returns or raises, the
+    transports go on, and this one with a new driver.
+    """
 
     how: str = "rebuild"
     why: str = ""
+    then: Callable[[], object] | None = field(default=None, kw_only=True)
+    may_lose: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        if self.how != "rebuild":
-            raise InvalidOption("Restart.how", f"{self.how!r} is unknown", valid=("rebuild",))
+        if self.how not in RESTARTS:
+            raise InvalidOption("Restart.how", f"{self.how!r} is unknown", valid=RESTARTS)
+        if callable(self.then) != (self.how == "process"):
+            raise InvalidOption("Restart.then", f'{self.then!r}: "process" needs a function, "rebuild" takes none')
 
 
 @frozen
@@ -219,6 +232,15 @@ def while_connected(context: Context) -> Recheck | Move | None:
 @hookspec
 def on_event(event: Event) -> None:
     """Every decision: state, attempt, delay and why, endpoint and why. Queued for each plugin. Since: 0.1."""
+
+
+@hookspec
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse options that cannot be right, before anything is started.
+
+    Called once for each transport that is built with this plugin, on the thread that builds it. *options* are those of
+    this plugin. Raise `InvalidOption` for one that is wrong; what a hook finds wrong later can only be logged. Since: 0.1.
+    """
 
 
 @hookspec

@@ -22,9 +22,10 @@ from switchgear.credentials import Credentials
 from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, DeafListener, Driver, Link
 from switchgear.endpoint import Endpoint, Group, SessionKind
 from switchgear.errors import InternalError
-from switchgear.hookspecs import Context, Proceed
+from switchgear.hookspecs import Context, Proceed, Restart
 from switchgear.machine import Machine
 from switchgear.moves import Moves
+from switchgear.silence import KEEPALIVES, PATIENCE, Watch, answered
 
 if TYPE_CHECKING:
     import random
@@ -63,6 +64,11 @@ class Owner(Protocol):
         """Whether a session that an earlier process left is ended by the first CONNECT."""
         ...
 
+    @property
+    def reports(self) -> int:
+        """A number that grows with everything that the present connection reports."""
+        ...
+
     def listener(self, generation: int) -> Listener:
         """Who hears what the connection *generation* reports."""
         ...
@@ -75,12 +81,16 @@ class Owner(Protocol):
         """The connection is usable."""
         ...
 
-    def shut_gate(self) -> None:
-        """The connection is gone, or about to be."""
+    def shut_gate(self, *, blames: bool) -> None:
+        """The connection is gone, or about to be; *blames*: what was in flight may be what ended it."""
         ...
 
     async def quiesce(self, bound: float) -> None:
         """Hold new sends, and wait *bound* seconds at most for what is in flight and for handlers."""
+        ...
+
+    async def replace_process(self, request: Restart, plugin: str) -> Restart:
+        """Replace this process; where it is still there afterwards, what to do instead."""
         ...
 
     def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
@@ -96,6 +106,7 @@ class _Live:
     task: asyncio.Task[None] | None = None
     link: Link | None = None
     connection: Connection | None = None
+    watch: Watch | None = None
 
 
 @define(eq=False)
@@ -245,6 +256,8 @@ class ConnectionManager:
         if self.plan.sources:
             await self._refresh_endpoints()
         verdict, plugin = await self.strategies.before_reconnect(self.context())
+        if isinstance(verdict, Restart) and verdict.how == "process":
+            verdict = await self.owner.replace_process(verdict, plugin)
         self.feed(ev.VerdictGiven(ask, verdict, plugin))
 
     async def _refresh_endpoints(self) -> None:
@@ -283,6 +296,9 @@ class ConnectionManager:
         )
 
     def _restart_driver(self, _effect: do.RestartDriver) -> None:
+        self._renew_driver()
+
+    def _renew_driver(self) -> None:
         self.driver.close()
         self.driver = self.make_driver()
 
@@ -300,11 +316,10 @@ class ConnectionManager:
         live.task = self.spawn(self._dialling(effect.generation, live))
 
     async def _dialling(self, generation: int, live: _Live) -> None:
-        # A third party's driver may forget its own deadlines.
-        bound = 5 * (live.endpoint.connect_timeout or self.profile.connect_timeout)
+        timeout = live.endpoint.connect_timeout or self.profile.connect_timeout
         try:
-            async with asyncio.timeout(bound):
-                live.link = await self.driver.dial(live.endpoint)
+            dialling = self.driver.dial(live.endpoint)
+            live.link = await answered(dialling, connect_timeout=timeout, driver=self.driver.name)
         except Exception as error:  # whatever a driver raises ends this attempt and no more; it is reported
             self._attempt_failed(generation, error)
         else:
@@ -332,8 +347,8 @@ class ConnectionManager:
                 timeout=timeout,
             )
             assert live.link is not None
-            async with asyncio.timeout(5 * timeout):
-                live.connection = await self.driver.connect(live.link, request, self.owner.listener(generation))
+            connecting = self.driver.connect(live.link, request, self.owner.listener(generation))
+            live.connection = await answered(connecting, connect_timeout=timeout, driver=self.driver.name)
         except Exception as error:  # whatever a driver raises ends this attempt and no more; it is reported
             self._attempt_failed(generation, error)
         else:
@@ -353,7 +368,7 @@ class ConnectionManager:
         if isinstance(error, AttemptFailed):
             failure = error.failure
         elif isinstance(error, TimeoutError):
-            failure = Failure(Cause.CONNECT_TIMEOUT, f"driver {self.driver.name!r} kept no deadline of its own")
+            failure = Failure(Cause.CONNECT_TIMEOUT, str(error))
         else:
             log.error("switchgear.driver_failed", exc_info=error, extra={"driver": self.driver.name})
             failure = Failure(Cause.DRIVER_FAILED, f"{self.driver.name}: {type(error).__name__}: {error}")
@@ -388,10 +403,30 @@ class ConnectionManager:
             self.feed(ev.SessionRestored(effect.generation))
 
     def _open_gate(self, effect: do.OpenGate) -> None:
-        self.connection = self._live[effect.generation].connection
+        live = self._live[effect.generation]
+        self.connection = live.connection
         assert self.connection is not None
         self.owner.open_gate(self.connection)
-        self.moves.connected(self._live[effect.generation].endpoint, effect.generation)
+        self.moves.connected(live.endpoint, effect.generation)
+        if self.profile.ack_timeout is not None:
+            keepalive = max(self.profile.keepalive, self.connection.limits.keepalive or 0)
+            timeout = live.endpoint.connect_timeout or self.profile.connect_timeout
+            live.watch = Watch(
+                loop=self.loop,
+                connection=self.connection,
+                reports=lambda: self.owner.reports,
+                patience=self.profile.ack_timeout,
+                bound=max(PATIENCE * timeout, KEEPALIVES * keepalive),
+                on_silent=lambda why: self._silent(effect.generation, why),
+            )
+
+    def _silent(self, generation: int, why: str) -> None:
+        """The driver no longer reports what becomes of the connection *generation*."""
+        try:
+            self._live[generation].connection.abort()  # type: ignore[union-attr]  # a watched one has a connection
+        except Exception:  # what can be expected of a library that is wedged; its connection is over here
+            log.exception("switchgear.driver_failed", extra={"driver": self.driver.name})
+        self.lost(generation, Failure(Cause.DRIVER_SILENT, f"{self.driver.name!r}: {why}"))
 
     def lost(self, generation: int, failure: Failure) -> None:
         """The connection *generation* is over."""
@@ -400,16 +435,18 @@ class ConnectionManager:
             return
         if live.task is not None and live.task is not asyncio.current_task(self.loop):
             live.task.cancel()
-        self._shut(live)
+        self._shut(live, blames=failure.cause is not Cause.DRIVER_SILENT)
         if self.profile.follow_redirects:
             self.moves.redirected(live.endpoint, failure)
         self.feed(ev.ConnectionLost(generation, failure))
 
-    def _shut(self, live: _Live) -> None:
+    def _shut(self, live: _Live, *, blames: bool = True) -> None:
+        if live.watch is not None:
+            live.watch.stop()
         if live.connection is not None and live.connection is self.connection:
             self.connection = None
             self.moves.lost()
-            self.owner.shut_gate()
+            self.owner.shut_gate(blames=blames)
 
     def _close(self, effect: do.Close) -> None:
         live = self._live.pop(effect.generation, None)
@@ -451,6 +488,18 @@ class ConnectionManager:
                 await (await self.driver.connect(link, request, DeafListener())).disconnect()
         except Exception as error:  # the broker forgets it in its own time
             log.debug("switchgear.session_left_behind", extra={"endpoint": str(endpoint), "error": str(error)})
+
+    async def pause(self) -> None:
+        """Stop and say goodbye, until `resume`."""
+        self.feed(ev.StopRequested())
+        self.moves.close()
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=2 * POLITE)
+
+    def resume(self) -> None:
+        """Begin again, with a new driver."""
+        self._renew_driver()
+        self.feed(ev.StartRequested())
 
     async def close(self) -> None:
         """Stop, say goodbye, leave nothing behind."""

@@ -194,9 +194,18 @@ class Registry:
         runner: Runner | None = None,
         options: Mapping[str, Mapping[str, object]] | None = None,
     ) -> Strategies:
-        """The strategy calls of one transport; see `select` for who is called and `Strategies` for the rest."""
+        """The strategy calls of one transport; see `select` for who is called and `Strategies` for the rest.
+
+        Raises:
+            ConfigurationError: what a plugin's ``check_options`` says of its *options*, unchanged.
+            PluginError, UnknownPlugin: as for `select`.
+        """
+        chosen = self.select(names, extra=extra, disabled=disabled)
+        for plugin in chosen:
+            if "check_options" in plugin.hooks:
+                self._build(plugin, "check_options", options=(options or {}).get(plugin.name, {}))
         return Strategies(
-            self.select(names, extra=extra, disabled=disabled),
+            chosen,
             hook_timeout=hook_timeout,
             on_problem=on_problem or (lambda _plugin, _hook, _why: None),
             runner=runner or shared_runner(),

@@ -86,11 +86,12 @@ class Sender:
         self._tokens = self._byte_tokens = 1.0
         self.pump()
 
-    def shut(self) -> None:
-        """The connection is gone."""
+    def shut(self, *, blames: bool = True) -> None:
+        """The connection is gone; *blames*: what was in flight may be what ended it."""
         self._connection = None
         self.is_held = False
-        self._lost = self.outbox.requeue()
+        in_flight = self.outbox.requeue()
+        self._lost = in_flight if blames else []
         self.watch_expiry()
         if self._rate_timer is not None:
             self._rate_timer.cancel()

@@ -168,6 +168,18 @@ class Strategies:
                 call = functools.partial(plugin.call, "on_event", event=event)
                 self._lines[plugin.name].tell("on_event", self._traced(plugin.name, "on_event", call))
 
+    async def settle(self, timeout: float) -> None:
+        """Wait, for *timeout* seconds at most, until the plugins have heard the events that they were told so far."""
+        loop = asyncio.get_running_loop()
+        heard: list[asyncio.Future[None]] = []
+        for plugin in self._with("on_event"):
+            future: asyncio.Future[None] = loop.create_future()
+            call = functools.partial(loop.call_soon_threadsafe, _hear, future)
+            self._lines[plugin.name].tell("on_event", call)
+            heard.append(future)
+        if heard:
+            await asyncio.wait(heard, timeout=timeout)
+
     async def close(self, timeout: float) -> None:
         """Let the queued calls run for at most *timeout* seconds, then drop them; nothing is called afterwards."""
         await asyncio.gather(*(line.close(timeout) for line in self._lines.values()))
@@ -222,6 +234,11 @@ def _weight(verdict: Verdict) -> float:
     if isinstance(verdict, Delay | Recheck):
         return verdict.seconds
     return float(isinstance(verdict, Proceed) and (verdict.starts_afresh or verdict.ask_again is not None))
+
+
+def _hear(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _is_default(plugin: LoadedPlugin) -> bool:

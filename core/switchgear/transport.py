@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import evolve
 
 from switchgear import events as ev
+from switchgear import process_restart
 from switchgear.deadline import Deadline
 from switchgear.delivery import Delivery, Waits
 from switchgear.drivers.base import DriverSettings, Filter
@@ -25,7 +26,7 @@ from switchgear.errors import (
     MessageTooLarge,
     TransportClosed,
 )
-from switchgear.hookspecs import hookimpl
+from switchgear.hookspecs import Restart, hookimpl
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
     LARGEST_PAYLOAD,
@@ -106,6 +107,7 @@ class _Ears:
         self._sender.pump()
 
     def on_healthy(self) -> None:
+        self._transport._reports += 1
         if not self._is_proved and self._transport.state in {State.RESTORING, State.CONNECTED}:
             self._is_proved = True
             self._transport._manager.feed(ev.HealthProved(self._generation))
@@ -143,6 +145,8 @@ class AsyncTransport:
         self._checked: set[str] = set()
         self._connections = 0
         self._is_closed = False
+        self._is_suspended = False
+        self._reports = 0
         self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -201,6 +205,7 @@ class AsyncTransport:
         )
         self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn)
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
+        process_restart.add(self, loop)
         self._manager.feed(ev.StartRequested())
         return self
 
@@ -526,7 +531,8 @@ class AsyncTransport:
         self._check_open("reconnect()")
         self._waits.fail(None)
         self._fatal = None
-        self._manager.feed(ev.ReconnectRequested(why))
+        if not self._is_suspended:  # else it comes back by itself, or with the next process
+            self._manager.feed(ev.ReconnectRequested(why))
 
     async def wait_connected(self, timeout: float | None = None) -> None:
         """Wait for a usable connection; *timeout* is in seconds.
@@ -566,12 +572,18 @@ class AsyncTransport:
         await self._manager.close()
         self._sender.close()
         count = await self._outbox.close()
+        process_restart.remove(self)
         if count:
             self._narrator.emit("message_dropped", count=count, why="the transport was closed")
         self._waits.fail(self._outbox.closed())
         self._tell()
 
     # What the manager calls. -------------------------------------------------------------------------------------
+
+    @property
+    def reports(self) -> int:
+        """Part of `switchgear.manager.Owner`."""
+        return self._reports + self._sender.acknowledged + self._sender.refused + self._subscriber.received
 
     def listener(self, generation: int) -> _Ears:
         """Part of `switchgear.manager.Owner`."""
@@ -595,9 +607,9 @@ class AsyncTransport:
         self._subscriber.open(connection)
         self._tell()
 
-    def shut_gate(self) -> None:
+    def shut_gate(self, *, blames: bool) -> None:
         """Part of `switchgear.manager.Owner`."""
-        self._sender.shut()
+        self._sender.shut(blames=blames)
         self._subscriber.shut()
 
     async def quiesce(self, bound: float) -> None:
@@ -609,6 +621,11 @@ class AsyncTransport:
         while (self._outbox.sent or len(acks)) and self._loop.time() < deadline:  # noqa: ASYNC110 - see below
             await asyncio.sleep(min(0.01, bound))  # handlers end on threads that tell nobody else
 
+    async def replace_process(self, request: Restart, plugin: str) -> Restart:
+        """Part of `switchgear.manager.Owner`."""
+        why = await process_restart.replace(self, request, plugin)
+        return Restart("rebuild", f"in place of the process, for {why}: {request.why}")
+
     def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
         """Part of `switchgear.manager.Owner`."""
         at = None if endpoint is None else str(endpoint)
@@ -618,6 +635,34 @@ class AsyncTransport:
         else:
             self._fatal = ConnectionFailed(failure, endpoint=at)
         self._tell()
+
+    # What a restart of the process calls. ------------------------------------------------------------------------
+
+    async def suspend(self, why: str, plugin: str, *, stops: bool) -> None:
+        """Part of `switchgear.process_restart`: finish what is under way; with *stops*, close the connection.
+
+        What is published meanwhile is accepted.
+        """
+        self._narrator.emit("process_restarting", why=why, plugin=plugin)
+        if stops and self.state not in {State.STOPPED, State.GAVE_UP}:
+            self._is_suspended = True
+            if self.is_connected:
+                if self.profile.outbox is None:
+                    with contextlib.suppress(TimeoutError, GaveUp, TransportClosed):
+                        await self.drain(DRAIN)
+                await self.quiesce(DRAIN)
+            await self._manager.pause()
+        await self._strategies.settle(self.profile.hook_timeout)
+
+    def resume(self, why: str, plugin: str, *, was_tried: bool) -> None:
+        """Part of `switchgear.process_restart`: the process goes on, for *why*; undo `suspend`."""
+        if was_tried:
+            self._narrator.emit("process_restart_failed", why=why, plugin=plugin)
+        else:
+            self._narrator.emit("process_restart_refused", why=why, plugin=plugin)
+        if self._is_suspended and not self._is_closed:
+            self._manager.resume()
+        self._is_suspended = False
 
     def _plugin_problem(self, plugin: str, hook: str, why: str) -> None:
         if self._loop is not None:

@@ -104,6 +104,11 @@ BROKEN: dict[str, tuple[object, str, str]] = {
     "unlisted scheme": (made(provide_endpoints=group_of), "test_what_it_provides_is_listed", "SCHEMES"),
     "listed scheme": (made(schemes=("x",), on_event=lambda: None), "test_what_it_provides_is_listed", "SCHEMES"),
     "core's scheme": (made(schemes=("mqtt",), provide_endpoints=group_of), "test_what_it_provides_is_listed", "mqtt"),
+    "takes any option": (
+        made(check_options=lambda: None),
+        "test_wrong_options_are_refused",
+        "takes the option no_such_option",
+    ),
     "foreign endpoint": (
         made(select_endpoint=lambda: parse_uri("mqtt://elsewhere")),
         "test_answers_are_legal",
@@ -172,6 +177,8 @@ def test_broken_plugin_is_found_out(case: str) -> None:
     plugin, name, message = BROKEN[case]
     if name == "test_an_outage_ends_connected":
         name += "_and_nothing_is_lost"
+    if name == "test_wrong_options_are_refused":
+        name += "_before_anything_starts"
     HANGING.clear()
     with pytest.raises(BaseException, match=message) as caught:
         getattr(contract(plugin), name)()

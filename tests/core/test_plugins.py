@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from switchgear import hookspecs
+from switchgear import AsyncTransport, Profile, hookspecs
 from switchgear.drivers.base import DriverSettings
 from switchgear.endpoint import parse_uri
-from switchgear.errors import InvalidURI, PluginError, UnknownDriver, UnknownPlugin
+from switchgear.errors import InvalidOption, InvalidURI, PluginError, UnknownDriver, UnknownPlugin
 from switchgear.hookspecs import hookimpl
 from switchgear.loaded_plugin import HOOKS, load_object
 from switchgear.plugins import Registry, registry
@@ -69,9 +69,28 @@ def plugin_of(**hooks: Callable[..., object]) -> object:
 
 def test_hooks_are_those_of_the_surface() -> None:
     """Every hook specification is known, and nothing else is."""
-    kinds = {"provide", "select", "on", "before", "while", "register"}
+    kinds = {"provide", "select", "on", "before", "while", "check", "register"}
     ours = {name for name in vars(hookspecs) if name.partition("_")[0] in kinds}
     assert set(HOOKS) == ours
+
+
+def test_options_are_checked_when_a_transport_is_built() -> None:
+    """`check_options` is asked for each plugin of a transport with its own options, and what it says is not wrapped."""
+    asked: list[dict[str, object]] = []
+
+    def check(options: dict[str, object]) -> None:
+        asked.append(options)
+        if "colour" in options:
+            raise InvalidOption("colour", "there is none")
+
+    plugin = plugin_of(check_options=check)
+    AsyncTransport(Profile("mqtt://a", plugins=[plugin], plugin_options={"Made": {"size": 1}, "other": {"x": 2}}))
+    AsyncTransport(Profile("mqtt://a", plugins=[plugin]))
+    assert asked == [{"size": 1}, {}]
+    with pytest.raises(InvalidOption, match="there is none"):
+        AsyncTransport(Profile("mqtt://a", plugins=[plugin], plugin_options={"Made": {"colour": "red"}}))
+    with pytest.raises(PluginError, match=r"check_options.*ZeroDivisionError"):
+        AsyncTransport(Profile("mqtt://a", plugins=[plugin_of(check_options=lambda: 1 / 0)]))
 
 
 def test_registry_is_built_once() -> None:

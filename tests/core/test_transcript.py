@@ -73,6 +73,10 @@ class Witness:
         return self.network.make_driver(settings)
 
     @hookimpl
+    def check_options(self, options: Mapping[str, object]) -> None:
+        self.note("check_options", dict(options))
+
+    @hookimpl
     def select_endpoint(self, context: Context) -> Endpoint | None:
         self.note("select_endpoint", *(e.host for e in context.candidates), f"after {context.attempt} attempts")
         return None
@@ -114,6 +118,7 @@ class Witness:
 TRANSCRIPT = """
 register_commands Typer
 provide_endpoints site:main {}
+check_options {}
 provide_driver memory press-7
 -- start
 on_event state_changed stopped selecting

@@ -44,6 +44,7 @@ class MemoryOutbox:
     on_room: Callable[[], None] | None = field(default=None, init=False)
     """Called on the loop when messages have left and somebody waits for room."""
     wants_room: bool = field(default=False, init=False)
+    is_held: bool = field(default=False, init=False)  # written under the lock
     _sequence: int = field(default=0, init=False)
     _in_count: int = field(default=0, init=False)  # written under the lock
     _in_bytes: int = field(default=0, init=False)
@@ -104,6 +105,9 @@ class MemoryOutbox:
         victims: list[Delivery] = []
         try:
             with self.room:
+                if self.is_held:
+                    self.wants_room = True
+                    return None
                 count = self._in_count + 1
                 total = self._in_bytes + size
                 if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
@@ -133,13 +137,15 @@ class MemoryOutbox:
     def full(self, size: int = 0) -> OutboxFull:
         """The error that says which bound is reached."""
         limits = self.limits
+        if self.is_held:
+            return OutboxFull("messages while this process is about to be replaced", len(self))
         if len(self) + 1 > limits.max_messages:
             return OutboxFull("messages", limits.max_messages)
         return OutboxFull(f"bytes, {size} more do not fit", limits.max_bytes)
 
     def has_room(self) -> bool:
         """Whether one more small message would be accepted."""
-        return len(self) < self.limits.max_messages and self.size < self.limits.max_bytes
+        return len(self) < self.limits.max_messages and self.size < self.limits.max_bytes and not self.is_held
 
     def _make_room(self, size: int, victims: list[Delivery]) -> bool:
         """With ``drop_oldest``: end the oldest unsent messages until *size* fits. Called under the lock."""
@@ -225,6 +231,23 @@ class MemoryOutbox:
                 self.end(delivery, DeliveryState.EXPIRED, Expired(f"message for {delivery.topic!r} expired unsent"))
                 count += 1
         return count, following
+
+    # For the end of the process. ---------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Part of `switchgear.outbox.port.Outbox`."""
+        with self.room:
+            self.is_held = True
+
+    def flush(self, timeout: float) -> int:  # noqa: ARG002 - there is no place to write to
+        """All that is left would end with this process."""
+        return len(self)
+
+    def release(self) -> None:
+        """Part of `switchgear.outbox.port.Outbox`."""
+        with self.room:
+            self.is_held = False
+        self.give_room()
 
     async def close(self) -> int:
         """Every message that is left ends; how many that were."""

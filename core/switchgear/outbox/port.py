@@ -138,6 +138,21 @@ class Outbox(Protocol):
         """End what is past its time; how many that were, and when the next may be."""
         ...
 
+    def hold(self) -> None:
+        """Take nothing more until `release`: publishers wait for room. From any thread."""
+        ...
+
+    def flush(self, timeout: float) -> int:
+        """Have what is held written, within *timeout* seconds; how many messages would still end with this process.
+
+        Called on a thread that may block.
+        """
+        ...
+
+    def release(self) -> None:
+        """The process goes on: take messages again. Called on a thread that may block."""
+        ...
+
     async def close(self) -> int:
         """The transport closes: what cannot be kept ends as `Cancelled`; how many that were."""
         ...

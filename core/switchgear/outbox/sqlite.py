@@ -77,6 +77,7 @@ class SqliteOutbox(MemoryOutbox):
     _expired: int = field(default=0, init=False)  # on disk, not told yet
     _session_began: bool = field(default=False, init=False)
     _lost_exactly_once: bool = field(default=False, init=False)
+    _marks_again: bool = field(default=False, init=False)
     _reports: list[tuple[str, dict[str, Any]]] = field(factory=list, init=False)
     _narrate: Callable[..., None] | None = field(default=None, init=False)
     _on_change: Callable[[], None] | None = field(default=None, init=False)
@@ -181,6 +182,9 @@ class SqliteOutbox(MemoryOutbox):
         victims: list[Delivery] = []
         try:
             with self.room:
+                if self.is_held:
+                    self.wants_room = True
+                    return None
                 if (
                     self._in_count - self._out_count >= limits.max_messages
                     or self._in_bytes + size - self._out_bytes > limits.max_bytes
@@ -286,6 +290,20 @@ class SqliteOutbox(MemoryOutbox):
                 following = at if following is None else min(at, following)
         return count, following
 
+    def flush(self, timeout: float) -> int:
+        """All that is held is in the file when this answers 0; the process may end then. It waits for the disk."""
+        if self._is_closed:  # what is left is being written
+            self.writer.join(timeout)
+            return len(self.writer.queue)
+        self._marks_again = self.writer.exactly_once
+        return self.writer.flush(timeout, exactly_once=self._keeps_exactly_once())
+
+    def release(self) -> None:
+        """Part of `switchgear.outbox.port.Outbox`."""
+        if self._marks_again and not self.writer.exactly_once:
+            self.writer.mark_exactly_once()  # messages of QoS 2 may be waiting
+        super().release()
+
     async def close(self) -> int:
         """What is left stays in the file. How many could not be written, and ended as `Cancelled`."""
         loop = asyncio.get_running_loop()
@@ -312,13 +330,20 @@ class SqliteOutbox(MemoryOutbox):
         if self._is_closed:
             return False
         self._is_closed = True
-        in_flight = any(d.qos == 2 for d in self.sent.values()) or any(d.packet_id for d in self.pending if d.qos == 2)
-        keeps = in_flight or self._lost_exactly_once or (self._starts_clean and not self._session_began)
+        keeps = self._keeps_exactly_once()
         for delivery in self.sent.values():
             delivery._set(_STORED)
         self.give_room()
-        self.writer.close(on_end, exactly_once=keeps and self.writer.exactly_once)
+        self.writer.close(on_end, exactly_once=keeps)
         return True
+
+    def _keeps_exactly_once(self) -> bool:
+        """Whether the file must go on saying that a broker may know packet ids of ours."""
+        in_flight = any(d.qos == 2 for d in list(self.sent.values())) or any(
+            d.packet_id for d in list(self.pending) if d.qos == 2
+        )
+        keeps = in_flight or self._lost_exactly_once or (self._starts_clean and not self._session_began)
+        return keeps and self.writer.exactly_once
 
     def _end_close(self) -> int:
         self.writer.join()

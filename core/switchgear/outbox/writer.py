@@ -78,6 +78,7 @@ class Writer:
     _has_jobs: bool = field(default=False, init=False)
     _is_closing: bool = field(default=False, init=False)
     _has_ended: bool = field(default=False, init=False)
+    _is_committing: bool = field(default=False, init=False)
     _waiting: int = field(default=0, init=False)
     _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
@@ -136,6 +137,18 @@ class Writer:
         """Wait, within a bound, for a writer that has fallen behind."""
         self.wait(lambda: len(self.queue) < BEHIND // 2 or self.failure is not None, 1.0)
 
+    def flush(self, timeout: float, *, exactly_once: bool) -> int:
+        """Write all that is there, within *timeout* seconds; how many messages are not written. Nothing is added."""
+        self._exactly_once_wanted = exactly_once
+        self.wait(
+            lambda: (
+                self.failure is not None
+                or not (self.queue or self.removals or self._flag_differs() or self._is_committing)
+            ),
+            timeout,
+        )
+        return len(self.queue) + self._is_committing
+
     def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
         """Write what is left, close the file, end the thread; *on_end* is called there as the last thing."""
         self._exactly_once_wanted = exactly_once
@@ -150,10 +163,10 @@ class Writer:
             self._is_closing = True
             self._work.notify()
 
-    def join(self) -> None:
-        """The thread has ended when this returns."""
+    def join(self, timeout: float | None = None) -> None:
+        """The thread has ended when this returns, unless *timeout* seconds have passed."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout)
 
     # The thread. -------------------------------------------------------------------------------------------------
 
@@ -205,7 +218,11 @@ class Writer:
         more = True
         while more:
             try:
-                self._commit()
+                self._is_committing = True  # before the queue is emptied
+                try:
+                    self._commit()
+                finally:
+                    self._is_committing = False
                 more = len(self.queue) >= BATCH or (self._is_closing and bool(self.queue))
                 if self._has_jobs and not self._is_closing:
                     self._has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten

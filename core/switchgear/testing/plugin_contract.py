@@ -195,6 +195,17 @@ class PluginContract:
             asyncio.run(ask())
         assert problems == []
 
+    def test_wrong_options_are_refused_before_anything_starts(self) -> None:
+        """Its own options are accepted; one that nobody knows is a configuration error that names it."""
+        self.need("check_options")
+        with Caller(self.hook_timeout) as caller:
+            for good in ({}, self.options):
+                caller.call(self.loaded, "check_options", options=good)
+            wrong = {**self.options, "no_such_option": 1}
+            _, error = caller.outcome(self.loaded, "check_options", options=wrong)
+            assert isinstance(error, ConfigurationError), f"it takes the option no_such_option: {error!r}"
+            assert "no_such_option" in str(error)
+
     # The other hooks. ----------------------------------------------------------------------------------------------
 
     def test_foreign_uris_are_left_alone(self) -> None:

@@ -1,0 +1,99 @@
+"""Notices a driver that reports nothing although it owes an answer: the library behind it is wedged. Touches timers only.
+
+A driver keeps deadlines of its own and tells what became of each attempt, of each message and of each PINGREQ. One whose
+library has died reports nothing at all, and would hold its transport for ever. Nothing is expected of an idle
+connection, nor of one that carries QoS 0 only: there silence proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from attrs import define, field
+
+from switchgear.cause import Cause, Failure
+from switchgear.drivers.base import AttemptFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from switchgear.drivers.base import Connection
+
+T = TypeVar("T")
+
+log = logging.getLogger("switchgear.manager")
+
+PATIENCE: Final = 5
+"""Connect timeouts that a driver may take for what has one: resolving, TCP, TLS, WebSocket, CONNACK."""
+
+KEEPALIVES: Final = 2
+"""Keepalives within which a driver must have found out that a peer is dead: MQTT's own factor is 1.5 (MQTT 5, 3.1.2.10).
+Below that a dead network would be taken for a dead library."""
+
+
+async def answered(work: Coroutine[Any, Any, T], *, connect_timeout: float, driver: str) -> T:
+    """What *work* of the driver called *driver* answers, within `PATIENCE` times *connect_timeout* seconds.
+
+    Raises:
+        AttemptFailed: nothing came, not even an error: `Cause.DRIVER_SILENT`.
+    """
+    seconds = PATIENCE * connect_timeout
+    bound = asyncio.timeout(seconds)
+    try:
+        async with bound:
+            return await work
+    except TimeoutError:
+        if not bound.expired():
+            raise
+        detail = f"{driver!r} kept no deadline of its own in {seconds:g} s"
+        raise AttemptFailed(Failure(Cause.DRIVER_SILENT, detail)) from None
+
+
+@define(eq=False, kw_only=True)
+class Watch:
+    """Watches one usable connection, until `stop`.
+
+    Attributes:
+        reports: A number that grows with everything that the driver reports of the connection.
+        patience: Seconds without a report, while acknowledgements are due, until it is asked to ping; the profile's
+            ``ack_timeout``.
+        bound: Seconds more until it counts as silent.
+        on_silent: Told in words how it was, once.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    connection: Connection
+    reports: Callable[[], int]
+    patience: float
+    bound: float
+    on_silent: Callable[[str], None]
+    _heard: int = field(default=-1, init=False)
+    _quiet_since: float = field(default=0.0, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._look()
+
+    def stop(self) -> None:
+        """The connection is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        now, heard, due = self.loop.time(), self.reports(), self.connection.in_flight
+        if heard != self._heard or not due:
+            self._heard, self._quiet_since = heard, now
+        quiet = now - self._quiet_since
+        end = self.patience + self.bound
+        if quiet >= end - 1e-3:  # a timer may fire a little early
+            self.on_silent(f"{due} acknowledgements are due, and {quiet:.3g} s after PINGREQ nothing was reported")
+            return
+        if quiet >= self.patience - 1e-3:
+            try:
+                self.connection.ping()
+            except Exception:  # it counts as no report, which ends the connection in time
+                log.debug("switchgear.ping_failed", exc_info=True)
+        self._timer = self.loop.call_later(min(self.patience, max(0.01, end - quiet)), self._look)
