@@ -216,7 +216,7 @@ def event_facts() -> dict[str, list[str]]:
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             told = node.args[0]
-            if name in {"emit", "_emit"} and isinstance(told, ast.Constant) and isinstance(told.value, str):
+            if name in {"emit", "_emit", "emit_soon"} and isinstance(told, ast.Constant) and isinstance(told.value, str):
                 facts = [k.arg for k in node.keywords if k.arg]
                 found[told.value] = list(dict.fromkeys([*found[told.value], *facts]))
     return found

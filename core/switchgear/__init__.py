@@ -20,6 +20,7 @@ from switchgear.cause import Cause, Failure, Policy
 from switchgear.delivery import Delivery
 from switchgear.drivers.base import Filter
 from switchgear.endpoint import Endpoint, Group, SessionKind, parse_uri
+from switchgear.envelope import Envelope, LineEnvelope
 from switchgear.errors import (
     Cancelled,
     ConfigurationError,
@@ -59,6 +60,8 @@ from switchgear.stats import Stats
 from switchgear.sync import Subscription, Transport
 from switchgear.tls import TLS
 from switchgear.transport import AsyncTransport
+from switchgear.window import Window
+from switchgear.window_file import FileWindow, HandledTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,21 +79,25 @@ __all__ = [
     "DeliveryState",
     "Dropped",
     "Endpoint",
+    "Envelope",
     "Event",
     "Expired",
     "Failback",
     "Failure",
+    "FileWindow",
     "Filter",
     "Forked",
     "GaveUp",
     "GiveUp",
     "GiveUpAfter",
     "Group",
+    "HandledTable",
     "InternalError",
     "InvalidOption",
     "InvalidProfile",
     "InvalidTopic",
     "InvalidURI",
+    "LineEnvelope",
     "Message",
     "MessageError",
     "MessageTooLarge",
@@ -121,6 +128,7 @@ __all__ = [
     "UnreadableFile",
     "Verdict",
     "Will",
+    "Window",
     "WouldDeadlock",
     "__version__",
     "aio",

@@ -127,14 +127,14 @@ class UnreadableFile(ConfigurationError):
 
 
 class OutboxLocked(ConfigurationError):
-    """Another transport has this outbox file; ``pid`` is its process, None when that is not known."""
+    """Another transport has this file, an outbox or a window; ``pid`` is its process, None when that is not known."""
 
-    def __init__(self, path: str, pid: int | None) -> None:
+    def __init__(self, path: str, pid: int | None, what: str = "outbox") -> None:
         self.path = path
         self.pid = pid
         who = "another process" if pid is None else "this process" if pid == os.getpid() else f"process {pid}"
         super().__init__(
-            f"outbox {path!r}: a transport in {who} has it, and a file belongs to one transport at a time; "
+            f"{what} {path!r}: a transport in {who} has it, and a file belongs to one transport at a time; "
             "close that one, or name another file"
         )
 

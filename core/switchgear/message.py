@@ -23,6 +23,10 @@ def _as_bytes(value: str | bytes | bytearray) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
 
 
+ID_PROPERTY: Final = "message-id"
+"""The MQTT 5 user property that carries a message's id."""
+
+
 @frozen(kw_only=True)
 class Properties:
     """MQTT 5 properties of a PUBLISH (MQTT 5, 3.3.2.3). On MQTT 3.1.1 they are not sent.
@@ -64,6 +68,14 @@ class Message:
     duplicate: bool = False
     properties: Properties | None = None
     _acknowledge: Callable[[], None] | None = field(default=None, repr=False, kw_only=True)
+    _id: str | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def id(self) -> str | None:
+        """What its publisher named it: the user property ``message-id``, or from the envelope; else None. Since: 0.1."""
+        if self._id is not None or self.properties is None:
+            return self._id
+        return next((value for name, value in self.properties.user if name == ID_PROPERTY), None)
 
     def ack(self) -> None:
         """Acknowledge it (``ack="manual"``); again, or for a connection that is gone, it does nothing. Since: 0.1."""

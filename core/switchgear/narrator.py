@@ -30,6 +30,7 @@ LEVELS: Final[dict[str, int]] = {
     "message_refused": logging.WARNING,
     "message_dropped": logging.WARNING,
     "message_expired": logging.WARNING,
+    "deduplication_failed": logging.ERROR,
     "outbox_recovered": logging.ERROR,
     "outbox_quarantined": logging.ERROR,
     "outbox_unwritable": logging.ERROR,

@@ -14,11 +14,13 @@ from attrs import Attribute, evolve, field, fields, frozen
 from switchgear import checks
 from switchgear.backoff import Backoff, GiveUpAfter, exponential
 from switchgear.endpoint import Endpoint, Group, SessionKind
+from switchgear.envelope import Envelope, as_envelope
 from switchgear.errors import InvalidOption, redact
 from switchgear.failback import Failback
 from switchgear.message import Message, Will
 from switchgear.secrets import Secret, as_secret
 from switchgear.tls import TLS
+from switchgear.window import Window
 
 if TYPE_CHECKING:
     from switchgear.report import Event
@@ -87,13 +89,28 @@ def _check_session(_: object, attribute: Attribute[Any], value: object) -> None:
         raise InvalidOption(attribute.name, f"{checks.show(value)} is none of 'shared', 'hunt', 'clean', None")
 
 
-def _path(value: str | os.PathLike[str] | None) -> str | None:
+def _path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _check_path(_: object, attribute: Attribute[Any], value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value or "\0" in value):
         raise InvalidOption(attribute.name, f"{checks.show(value)} is no path; None keeps messages in memory")
+
+
+def _check_envelope(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and (isinstance(value, type) or not isinstance(value, Envelope)):
+        raise InvalidOption(
+            attribute.name, f"{checks.show(value)} is neither 'line' nor an object that wraps and unwraps"
+        )
+
+
+def _check_deduplicate(_: object, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, bool | Window) or (checks.is_whole(value) and value > 0):  # type: ignore[operator]  # an int
+        return
+    if not isinstance(value, str) or not value or "\0" in value:
+        why = f"{checks.show(value)} is neither True, a number of message ids, the path of a file, nor a Window"
+        raise InvalidOption(attribute.name, why)
 
 
 def _check_will(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -220,7 +237,11 @@ class Profile:
         inbox_limit: QoS 0 messages that wait in each subscription before the oldest is dropped.
         handler_retries: How often a handler that raised is called again.
         dead_letter: Called with a message whose handler failed for good.
-        message_id: Whether each message carries an id as an MQTT 5 user property.
+        message_id: Whether each message carries an id: as an MQTT 5 user property, or in the *envelope*.
+        envelope: How ids travel inside payloads, both ways, where there are no user properties: ``"line"`` or an
+            `Envelope` of your own; None: they do not.
+        deduplicate: Whether a message whose id was handled already is acknowledged without being handled again: True,
+            the number of ids to remember, the path of a file that remembers them, or a `Window`.
         receive_maximum: QoS 1 and 2 messages that we take before acknowledging.
         max_packet_size: Bytes; None: MQTT's own limit.
         on_event: Called with every `Event`, in order, on a worker thread.
@@ -279,6 +300,10 @@ class Profile:
         kw_only=True, default=None, validator=checks.function, repr=False
     )
     message_id: bool = field(kw_only=True, default=False, validator=checks.flag)
+    envelope: Envelope | None = field(
+        kw_only=True, default=None, converter=as_envelope, validator=_check_envelope, repr=False
+    )
+    deduplicate: Window | str | int = field(kw_only=True, default=False, converter=_path, validator=_check_deduplicate)
     receive_maximum: int = field(kw_only=True, default=1000, validator=checks.whole(1, 65535))
     max_packet_size: int | None = field(
         kw_only=True, default=None, validator=checks.whole(1, LARGEST_PACKET, optional=True)

@@ -227,6 +227,9 @@ class _File:
         named = [*order, *(name for name in options if name not in order and name not in disable)]
         return {"plugins": tuple(named), "disable_plugins": tuple(disable), "plugin_options": options}
 
+    def to_deduplicate(self, key: str, value: object) -> Table:
+        return {key: self.beside(key, value) if isinstance(value, str) else value}
+
 
 _LISTS: Final = ("order", "disable")
 
@@ -240,4 +243,5 @@ _CONVERTERS: Final[dict[str, Callable[[_File, str, object], Table]]] = {
     "startup_give_up_after": _File.to_limits,
     "failback": _File.to_failback,
     "plugins": _File.to_plugins,
+    "deduplicate": _File.to_deduplicate,
 }

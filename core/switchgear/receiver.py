@@ -7,8 +7,6 @@ unacknowledged messages; QoS 0, which has none, is bounded here.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 import threading
 from collections import deque
@@ -16,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from switchgear.delivery import mark_thread
-from switchgear.workers import HANDLERS
+from switchgear.handling import Handling
+from switchgear.workers import MARKS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import asyncio
+    from collections.abc import Callable
 
     from switchgear.drivers.base import Connection, Filter
     from switchgear.errors import SubscriptionRefused
     from switchgear.message import Message
+    from switchgear.window import Window
 
 log = logging.getLogger("switchgear.receiver")
-
-RETRY_DELAY = 0.1
-"""Seconds before a handler that raised is called again; doubled each time."""
 
 
 @define(eq=False)
@@ -43,10 +40,17 @@ class Ack:
 
 @define(eq=False)
 class Arrival:
-    """One message on its way through one subscription; ``ack`` is None where the broker expects no answer."""
+    """One message on its way through one subscription.
+
+    Attributes:
+        message: What arrived.
+        ack: None where the broker expects no answer.
+        key: Under which the subscription's window knows it; None: it is not deduplicated.
+    """
 
     message: Message
     ack: Ack | None
+    key: str | None = None
 
 
 @define(eq=False)
@@ -73,7 +77,7 @@ class AckQueue:
 
 @define(eq=False)
 class HandlerSettings:
-    """How handlers are treated, for all subscriptions of a transport."""
+    """How handlers are treated, for all subscriptions of a transport, and what is counted of them."""
 
     retries: int
     inbox_limit: int
@@ -82,6 +86,14 @@ class HandlerSettings:
     emit: Callable[..., None]
     dropped: int = 0
     failed: int = 0
+    duplicates: int = 0
+
+    def emit_soon(self, name: str, **facts: object) -> None:
+        """Emit an event, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(lambda: self.emit(name, **facts))
+        except RuntimeError:  # the loop is closed: the log has said it
+            return
 
 
 @define(eq=False)
@@ -93,6 +105,8 @@ class Inbox:
     ack: str
     handler: Callable[[Message], Any] | None
     concurrency: int = 1
+    ordered: bool = False
+    window: Window | None = None
     refusal: SubscriptionRefused | None = None
     is_closed: bool = False
     on_arrival: Callable[[], None] | None = None
@@ -100,32 +114,54 @@ class Inbox:
     _waiting: deque[Arrival] = field(factory=deque)
     _done: deque[Ack] = field(factory=deque)
     _done_is_due: bool = False
-    _running: int = 0
-    _tasks: set[asyncio.Task[None]] = field(factory=set)
+    _marked: deque[Arrival] = field(factory=deque)
+    _lock: threading.Lock = field(factory=threading.Lock)
+    _marking: bool = False
+    _handling: Handling | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.handler is not None:
+            self._handling = Handling(self, self.handler, self.concurrency, self.ordered)
 
     def push(self, arrival: Arrival) -> None:
         """A message came."""
-        if len(self._waiting) >= self.settings.inbox_limit and arrival.message.qos == 0:
-            self.settings.dropped += 1
-            why = f"{self.settings.inbox_limit} messages wait in the subscription to {self.filter.topic_filter}"
-            if self.settings.dropped & (self.settings.dropped - 1) == 0:  # a bounded number of reports
-                self.settings.emit("message_dropped", count=self.settings.dropped, why=why)
-            oldest = self.take()  # a handler's thread may have taken it meanwhile
-            if oldest is not None and oldest.message.qos:
-                self._waiting.appendleft(oldest)
-                return
+        if self.window is not None and arrival.message.id is not None and not self._claim(self.window, arrival):
+            return
+        if len(self._waiting) >= self.settings.inbox_limit and not self._make_room(arrival):
+            return
         if arrival.ack is not None:
-            if self.ack == "at_once":
-                arrival.ack.left -= 1
-                if arrival.ack.left <= 0:
-                    self.settings.loop.call_soon(arrival.ack.queue.settle)
+            if self.ack == "at_once" and len(self._waiting) < self.settings.inbox_limit:
+                self._acknowledge_soon(arrival)
             elif self.ack == "manual":
                 arrival.message = self._manual(arrival)
         self._waiting.append(arrival)
-        if self.handler is not None:
-            self._start()
+        if self._handling is not None:
+            self._handling.start()
         elif self.on_arrival is not None:
             self.on_arrival()
+
+    def _make_room(self, arrival: Arrival) -> bool:
+        """Drop the oldest for an *arrival* of QoS 0; whether there is a place for it. The broker bounds the others."""
+        if arrival.message.qos:
+            return True
+        self.settings.dropped += 1
+        why = f"{self.settings.inbox_limit} messages wait in the subscription to {self.filter.topic_filter}"
+        if self.settings.dropped & (self.settings.dropped - 1) == 0:  # a bounded number of reports
+            self.settings.emit("message_dropped", count=self.settings.dropped, why=why)
+        oldest = self.take()  # a handler's thread may have taken it meanwhile
+        if oldest is not None and oldest.message.qos:
+            self._waiting.appendleft(oldest)
+            oldest = arrival
+        if oldest is not None:
+            self.give_back(oldest)
+        return oldest is not arrival
+
+    def _acknowledge_soon(self, arrival: Arrival) -> None:
+        ack, arrival.ack = arrival.ack, None
+        assert ack is not None
+        ack.left -= 1
+        if ack.left <= 0:
+            self.settings.loop.call_soon(ack.queue.settle)
 
     def _manual(self, arrival: Arrival) -> Message:
         called = threading.Event()
@@ -133,7 +169,7 @@ class Inbox:
         def acknowledge() -> None:
             if not called.is_set():
                 called.set()
-                self.done(arrival)
+                self._finish(arrival)
 
         return evolve(arrival.message, acknowledge=acknowledge)
 
@@ -147,12 +183,82 @@ class Inbox:
         except IndexError:
             return None
 
+    # Repetitions. ------------------------------------------------------------------------------------------------
+
+    def _claim(self, window: Window, arrival: Arrival) -> bool:
+        """Whether *arrival* is to be handled; otherwise it was, or waits for the one that is being handled."""
+        key = f"{self.filter.topic_filter}\n{arrival.message.id}"
+
+        def later(was_handled: bool) -> None:  # noqa: FBT001 - a callback
+            try:
+                self.settings.loop.call_soon_threadsafe(self._repeated if was_handled else self._again, arrival)
+            except RuntimeError:  # the loop is closed: the broker keeps it
+                log.debug("switchgear.repetition_after_close", extra={"filter": self.filter.topic_filter})
+
+        claim = window.claim(key, later)
+        if claim:
+            arrival.key = key
+        elif claim is False:
+            self._repeated(arrival)
+        return bool(claim)
+
+    def _repeated(self, arrival: Arrival) -> None:
+        self.settings.duplicates += 1
+        self.done(arrival)
+
+    def _again(self, arrival: Arrival) -> None:
+        if not self.is_closed:
+            self.push(arrival)
+
+    def give_back(self, arrival: Arrival) -> None:
+        """*arrival* will not be handled here."""
+        if arrival.key is not None and self.window is not None:
+            self.window.finish(arrival.key, was_handled=False)
+
+    def _mark(self) -> None:
+        """Write down what was handled, on a worker thread, as much as there is at a time; then acknowledge it."""
+        assert self.window is not None
+        while True:
+            with self._lock:
+                arrivals = list(self._marked)
+                self._marked.clear()
+                if not arrivals:
+                    self._marking = False
+                    return
+            keys = [arrival.key for arrival in arrivals if arrival.key is not None]
+            try:
+                self.window.keep(keys)
+            except Exception as error:  # a full disk: the window goes on in memory, and that is told
+                name = self.filter.topic_filter
+                log.exception("switchgear.window_failed", extra={"filter": name})
+                self.settings.emit_soon("deduplication_failed", filter=name, error=str(error), count=len(keys))
+            for arrival in arrivals:
+                assert arrival.key is not None
+                self.window.finish(arrival.key, was_handled=True)
+                self.done(arrival)
+
     # Done with a message. ----------------------------------------------------------------------------------------
 
     def handled(self, arrival: Arrival) -> None:
         """The handler has returned or the iterator asks for the next one; from any thread."""
-        if self.ack == "after":
+        if self.ack != "manual":
+            self._finish(arrival)
+
+    def _finish(self, arrival: Arrival) -> None:
+        """*arrival* was handled: mark it, where repetitions are looked for, and acknowledge it; from any thread."""
+        if arrival.key is None or self.window is None:
             self.done(arrival)
+            return
+        if not self.window.outlives:
+            self.window.finish(arrival.key, was_handled=True)
+            self.done(arrival)
+            return
+        with self._lock:
+            self._marked.append(arrival)
+            if self._marking:
+                return
+            self._marking = True
+        MARKS.submit(self._mark)
 
     def done(self, arrival: Arrival) -> None:
         """Acknowledge *arrival*, for this subscription's part; from any thread."""
@@ -177,128 +283,29 @@ class Inbox:
         for queue in queues:
             queue.settle()
 
-    # Handlers. ---------------------------------------------------------------------------------------------------
-
-    def _start(self) -> None:
-        """Have the handler take what waits, if not as many as may are at it already."""
-        if self._running >= self.concurrency:
-            return
-        self._running += 1
-        if _is_coroutine_function(self.handler):
-            task = self.settings.loop.create_task(self._drain_async())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        else:
-            HANDLERS.submit(self._drain_in_thread)
-
-    def _stopped(self) -> None:
-        self._running -= 1
-        if self._waiting and not self.is_closed:
-            self._start()
-
-    def _drain_in_thread(self) -> None:
-        mark_thread("a message handler")
-        try:
-            while not self.is_closed and (arrival := self.take()) is not None:
-                self._handle_in_thread(arrival)
-        finally:
-            mark_thread(None)
-            try:
-                self.settings.loop.call_soon_threadsafe(self._stopped)
-            except RuntimeError:  # the loop is closed
-                log.debug("switchgear.handler_after_close", extra={"filter": self.filter.topic_filter})
-
-    def _handle_in_thread(self, arrival: Arrival) -> None:
-        assert self.handler is not None
-        pause = threading.Event()
-        for attempt in range(1, self.settings.retries + 2):
-            try:
-                self.handler(arrival.message)
-            except (Exception, SystemExit) as error:  # the user's: reported, retried, then to the dead letters
-                self._failed(error, attempt)
-                if attempt <= self.settings.retries:
-                    pause.wait(RETRY_DELAY * 2 ** (attempt - 1))
-            else:
-                self.handled(arrival)
-                return
-        result = self._give_to_dead_letters(arrival)
-        if inspect.isawaitable(result):
-            try:
-                asyncio.run_coroutine_threadsafe(_finish(result), self.settings.loop).result()
-            except Exception:
-                log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
-        self.handled(arrival)
-
-    async def _drain_async(self) -> None:
-        try:
-            while not self.is_closed and (arrival := self.take()) is not None:
-                await self._handle_async(arrival)
-        finally:
-            self._stopped()
-
-    async def _handle_async(self, arrival: Arrival) -> None:
-        assert self.handler is not None
-        for attempt in range(1, self.settings.retries + 2):
-            try:
-                await self.handler(arrival.message)
-            except (Exception, SystemExit, asyncio.CancelledError) as error:  # as in a thread
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise  # it is we who end it, not something that the handler awaited
-                self._failed(error, attempt)
-                if attempt <= self.settings.retries:
-                    await asyncio.sleep(RETRY_DELAY * 2 ** (attempt - 1))
-            else:
-                self.handled(arrival)
-                return
-        result = self._give_to_dead_letters(arrival)
-        if inspect.isawaitable(result):
-            try:
-                await result
-            except Exception:
-                log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
-        self.handled(arrival)
-
-    def _failed(self, error: BaseException, attempt: int) -> None:
-        self.settings.failed += 1
-        name = self.filter.topic_filter
-        log.error("switchgear.handler_failed", exc_info=error, extra={"filter": name, "attempt": attempt})
-        shown = f"{type(error).__name__}: {error}"
-        try:
-            self.settings.loop.call_soon_threadsafe(
-                lambda: self.settings.emit("handler_failed", filter=name, error=shown, attempt=attempt)
-            )
-        except RuntimeError:  # the loop is closed: the log line above has said it
-            return
-
-    def _give_to_dead_letters(self, arrival: Arrival) -> object:
-        if self.settings.dead_letter is None:
-            return None
-        try:
-            return self.settings.dead_letter(arrival.message)
-        except Exception:
-            log.exception("switchgear.dead_letter_failed", extra={"filter": self.filter.topic_filter})
-            return None
+    # The end. ----------------------------------------------------------------------------------------------------
 
     def discard(self) -> None:
         """What waits is wanted no more: it counts as handled, or it would hold up every later acknowledgement."""
-        while (arrival := self.take()) is not None:
-            if self.ack != "at_once":
-                self.done(arrival)
+        for arrival in self._remaining():
+            self.give_back(arrival)
+            self.done(arrival)
 
     def close(self) -> None:
         """Nobody takes messages any more."""
         self.is_closed = True
-        for task in self._tasks:
-            task.cancel()
+        if self._handling is not None:
+            self._handling.close()
         if self.on_arrival is not None:
             self.on_arrival()
 
+    def abandon(self) -> None:
+        """What waits stays with the broker; others who share the window may handle it."""
+        for arrival in self._remaining():
+            self.give_back(arrival)
 
-def _is_coroutine_function(handler: Callable[..., object] | None) -> bool:
-    """Whether calling *handler* gives a coroutine; a callable object is judged by its ``__call__``."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
-
-
-async def _finish(work: Awaitable[object]) -> None:
-    await work
+    def _remaining(self) -> list[Arrival]:
+        parked = [] if self._handling is None else self._handling.parked()
+        while (arrival := self.take()) is not None:
+            parked.append(arrival)
+        return parked

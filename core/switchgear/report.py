@@ -43,6 +43,7 @@ WORDS: Final[dict[str, str]] = {
     "outbox_quarantined": "{count} message(s) of {path} moved aside: {why}",
     "outbox_unwritable": "{path} cannot be written: {why}",
     "outbox_writable": "{path} can be written again",
+    "deduplication_failed": "{count} message id(s) of {filter} could not be written down: {error}",
     "handler_failed": "the handler of {filter} raised {error}; try {attempt}",
     "plugin_failed": "plugin {plugin}, hook {hook}: {why}",
 }

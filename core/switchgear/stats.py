@@ -20,6 +20,7 @@ class Stats:
         received: Messages that arrived.
         inbox_dropped: QoS 0 messages that arrived and were dropped because nobody took them.
         handler_errors: Times that a handler raised.
+        duplicates: Messages that arrived, had been handled already, and were acknowledged without a handler.
         connections: Usable connections so far.
         attempts: Tries at endpoints so far.
         outage: Seconds without a usable connection; 0 while connected.
@@ -36,6 +37,7 @@ class Stats:
     received: int
     inbox_dropped: int
     handler_errors: int
+    duplicates: int
     connections: int
     attempts: int
     outage: float

@@ -6,9 +6,10 @@ It talks to the broker through the present connection, which it is told of; it w
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from switchgear.errors import SubscriptionRefused
 from switchgear.receiver import Ack, AckQueue, Arrival
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from switchgear.drivers.base import Connection, Filter
+    from switchgear.envelope import Envelope
     from switchgear.message import Message
     from switchgear.subscription import Subscription
+
+log = logging.getLogger("switchgear.receiver")
 
 REFUSED_AGAIN: Final = (0.5, 30.0)
 """Seconds until a refused filter is asked for again, and the longest such wait. ActiveMQ refuses a subscriber without
@@ -38,6 +42,7 @@ class Subscriber:
     loop: asyncio.AbstractEventLoop
     emit: Callable[..., None]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    envelope: Envelope | None = None
     wanted: Subscriptions[Subscription] = field(factory=Subscriptions, init=False)
     received: int = field(default=0, init=False)
     _connection: Connection | None = field(default=None, init=False)
@@ -75,6 +80,7 @@ class Subscriber:
                 timer.cancel()
         for subscription in self.wanted.all():
             subscription._close()
+            subscription._inbox.abandon()
 
     # What the broker holds. --------------------------------------------------------------------------------------
 
@@ -153,6 +159,8 @@ class Subscriber:
     def arrived(self, message: Message, token: object, acks: AckQueue) -> None:
         """Hand *message* to every subscription that its topic belongs to."""
         self.received += 1
+        if self.envelope is not None:
+            message = _unwrapped(message, self.envelope)
         wanted = self.wanted.matching(message.topic)
         ack = None
         if token is not None:
@@ -189,3 +197,13 @@ class Subscriber:
         if arrivals:
             why = f"nobody subscribed to {arrivals[0].message.topic!r} within {UNCLAIMED:g} s of resuming the session"
             self.emit("message_dropped", count=len(arrivals), why=why)
+
+
+def _unwrapped(message: Message, envelope: Envelope) -> Message:
+    """*message* without its envelope; as it is, when it has none or the envelope's code fails."""
+    try:
+        message_id, payload = envelope.unwrap(message.payload)
+    except Exception:  # the application's: what it cannot read is handled as it came
+        log.exception("switchgear.envelope_failed", extra={"topic": message.topic})
+        return message
+    return message if message_id is None else evolve(message, payload=payload, id=message_id)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from switchgear.states import State
     from switchgear.stats import Stats
     from switchgear.subscription import Subscription as AsyncSubscription
+    from switchgear.window import Window
 
 T = TypeVar("T")
 
@@ -339,6 +340,8 @@ class Transport:
         qos: int = 1,
         ack: str = "after",
         concurrency: int = 1,
+        ordered: bool = False,
+        deduplicate: Window | bool | None = None,
         no_local: bool = False,
         retain_as_published: bool = False,
         retain_handling: int = 0,
@@ -356,6 +359,8 @@ class Transport:
                     qos=qos,
                     ack=ack,
                     concurrency=concurrency,
+                    ordered=ordered,
+                    deduplicate=deduplicate,
                     no_local=no_local,
                     retain_as_published=retain_as_published,
                     retain_handling=retain_handling,

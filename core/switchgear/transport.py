@@ -29,6 +29,7 @@ from switchgear.errors import (
 from switchgear.hookspecs import Restart, hookimpl
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
+    ID_PROPERTY,
     LARGEST_PAYLOAD,
     Message,
     Properties,
@@ -48,6 +49,8 @@ from switchgear.states import State
 from switchgear.stats import Stats
 from switchgear.subscriber import Subscriber
 from switchgear.subscription import Subscription
+from switchgear.window import Window
+from switchgear.window_file import FileWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -151,6 +154,7 @@ class AsyncTransport:
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._id_prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
+        self._check_ids()
         self._numbers = itertools.count(1)
         # Names of plugins and of the driver are checked here, before anything is started.
         extra = (_EventCallback(profile.on_event),) if profile.on_event is not None else ()
@@ -164,7 +168,26 @@ class AsyncTransport:
             options=profile.plugin_options,
         )
         self._first_driver: Driver | None = self._new_driver()
-        self._outbox = _open_outbox(profile, self._waits)  # last: nothing that is refused above leaves it open
+        # Files come last: nothing that is refused above leaves one open.
+        self._window = _open_window(profile)
+        try:
+            self._outbox = _open_outbox(profile, self._waits)
+        except BaseException:
+            self._close_window()
+            raise
+
+    def _check_ids(self) -> None:
+        """Refuse to send or to look for message ids that nothing carries."""
+        profile = self.profile
+        if self._plan.protocol != "5" and profile.envelope is None:
+            for name, value in (("message_id", profile.message_id), ("deduplicate", profile.deduplicate)):
+                if value:
+                    why = "MQTT 3.1.1 has no user properties to carry ids; set protocol='5', or an envelope"
+                    raise InvalidOption(name, why)
+
+    def _close_window(self) -> None:
+        if self._window is not None and self._window is not self.profile.deduplicate:
+            self._window.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.client_id} {self.state.value} {self.endpoint or ''} waiting={self.depth}>"
@@ -203,7 +226,7 @@ class AsyncTransport:
             self._rng,
             loop,
         )
-        self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn)
+        self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn, self.profile.envelope)
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         process_restart.add(self, loop)
         self._manager.feed(ev.StartRequested())
@@ -315,6 +338,8 @@ class AsyncTransport:
             payload = _as_bytes(payload)
         if type(qos) is not int or qos not in {0, 1, 2}:
             check_qos(qos)
+        if properties is not None or self._id_prefix:
+            properties, payload = self._with_id(properties, payload)
         if len(payload) > LARGEST_PAYLOAD:
             raise MessageTooLarge(topic, len(payload), LARGEST_PAYLOAD, whose="MQTT")
         expires_at = None
@@ -327,8 +352,6 @@ class AsyncTransport:
                 raise InvalidOption("expires_after", why)
             assert self._loop is not None
             expires_at = self._loop.time() + expires_after
-        if properties is not None or self._id_prefix:
-            properties = self._with_id(properties)
         return self._outbox.accept(
             topic, payload, qos, retain=bool(retain), properties=properties, expires_at=expires_at
         )
@@ -341,16 +364,20 @@ class AsyncTransport:
             self._checked.clear()
         self._checked.add(topic)
 
-    def _with_id(self, properties: Properties | None) -> Properties | None:
+    def _with_id(self, properties: Properties | None, payload: bytes) -> tuple[Properties | None, bytes]:
+        """What is sent of *properties* and *payload*, with an id where one is wanted: the caller's own, or a new one."""
         if not isinstance(properties, Properties | None):
             raise InvalidOption("properties", f"{type(properties).__name__} is no switchgear.Properties")
         if properties is not None:
             check_properties(properties)
         if not self._id_prefix:
-            return properties
-        number = f"{self._id_prefix}-{next(self._numbers)}"
+            return properties, payload
         ours = properties or Properties()
-        return evolve(ours, user=(*ours.user, ("message-id", number)))
+        given = next((value for name, value in ours.user if name == ID_PROPERTY), None)
+        message_id = given or f"{self._id_prefix}-{next(self._numbers)}"
+        if self.profile.envelope is not None:
+            return properties, _as_bytes(self.profile.envelope.wrap(message_id, payload))
+        return ours if given else evolve(ours, user=(*ours.user, (ID_PROPERTY, message_id))), payload
 
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back, when it was never sent; whether that was possible."""
@@ -414,15 +441,19 @@ class AsyncTransport:
         qos: int = 1,
         ack: str = "after",
         concurrency: int = 1,
+        ordered: bool = False,
+        deduplicate: Window | bool | None = None,
         no_local: bool = False,
         retain_as_published: bool = False,
         retain_handling: int = 0,
     ) -> Subscription:
         """Receive what matches *topic_filter*: *handler* is called with each message, or iterate the result.
 
-        A plain function runs on a worker thread, a coroutine function on the loop; ``concurrency`` of them at a time.
+        A plain function runs on a worker thread, a coroutine function on the loop; ``concurrency`` of them at a time:
+        one handles all in order of arrival, several in any order, or, ``ordered``, those of each topic in order.
         ``ack`` says when a message is acknowledged: ``"after"`` the handler has returned (or the iterator asked for
-        the next), ``"at_once"``, or ``"manual"`` by ``message.ack()``.
+        the next), ``"at_once"`` while the inbox has room, or ``"manual"`` by ``message.ack()``. ``deduplicate`` says
+        what was handled already: a `Window`, True for one of its own, False for none; None: as the profile says.
 
         Raises:
             InvalidTopic: it is no topic filter, or the brokers behind this transport would change it.
@@ -440,6 +471,9 @@ class AsyncTransport:
             raise InvalidOption("handler", f"a {type(handler).__name__} cannot be called")
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise InvalidOption("concurrency", f"{concurrency!r} is no whole number of at least 1")
+        if not isinstance(ordered, bool):
+            raise InvalidOption("ordered", f"{ordered!r} is neither True nor False")
+        window = self._window_for(topic_filter, deduplicate)
         if retain_handling not in {0, 1, 2}:
             raise InvalidOption("retain_handling", f"{retain_handling!r} is none of 0, 1, 2 (MQTT 5, 3.8.3.1)")
         wanted = Filter(
@@ -449,9 +483,24 @@ class AsyncTransport:
             retain_as_published=retain_as_published,
             retain_handling=retain_handling,
         )
-        subscription = Subscription(self, Inbox(wanted, self._handlers, ack, handler, concurrency))
+        inbox = Inbox(wanted, self._handlers, ack, handler, concurrency, ordered, window)
+        subscription = Subscription(self, inbox)
         self._subscriber.add(subscription)
         return subscription
+
+    def _window_for(self, topic_filter: str, deduplicate: Window | bool | None) -> Window | None:  # noqa: FBT001 - an option
+        if deduplicate is not None and not isinstance(deduplicate, bool | Window):
+            why = f"a {type(deduplicate).__name__} is none of a Window, True, False, None"
+            raise InvalidOption("deduplicate", why)
+        if deduplicate and self._plan.protocol != "5" and self.profile.envelope is None:
+            raise InvalidOption("deduplicate", "MQTT 3.1.1 carries no ids; set protocol='5', or an envelope")
+        if isinstance(deduplicate, bool):
+            return Window() if deduplicate else None
+        window = self._window if deduplicate is None else deduplicate
+        if window is not None and any(o._inbox.window is window for o in self._subscriber.wanted.named(topic_filter)):
+            why = f"another subscription to {topic_filter!r} uses this window, and each would miss what the other has"
+            raise InvalidOption("deduplicate", f"{why}; give one of them a Window of its own")
+        return window
 
     def unsubscribe(self, what: str | Subscription) -> None:
         """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error.
@@ -516,6 +565,7 @@ class AsyncTransport:
             received=self._subscriber.received if started else 0,
             inbox_dropped=self._handlers.dropped if started else 0,
             handler_errors=self._handlers.failed if started else 0,
+            duplicates=self._handlers.duplicates if started else 0,
             connections=self._connections,
             attempts=machine.generation if machine else 0,
             outage=machine.outage(self._loop.time()) if machine and self._loop else 0.0,
@@ -563,6 +613,7 @@ class AsyncTransport:
         if self._loop is None:
             self._is_closed = True
             self._outbox.close_now()
+            self._close_window()
             return
         if drain and self.depth and self._waits.failure is None:
             with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
@@ -573,6 +624,7 @@ class AsyncTransport:
         self._sender.close()
         count = await self._outbox.close()
         process_restart.remove(self)
+        self._close_window()
         if count:
             self._narrator.emit("message_dropped", count=count, why="the transport was closed")
         self._waits.fail(self._outbox.closed())
@@ -680,6 +732,16 @@ def _as_bytes(payload: Payload) -> bytes:
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
+
+
+def _open_window(profile: Profile) -> Window | None:
+    """The window that *profile* names; raises what `FileWindow` raises."""
+    asked = profile.deduplicate
+    if isinstance(asked, str):
+        return FileWindow(asked)
+    if isinstance(asked, bool):
+        return Window() if asked else None
+    return Window(asked) if isinstance(asked, int) else asked
 
 
 def _open_outbox(profile: Profile, waits: Waits) -> Outbox:

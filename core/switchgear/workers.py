@@ -99,5 +99,8 @@ LOOKUPS: Final = Workers("lookup", 4)
 HANDLERS: Final = Workers("handler", 16)
 """Plain message handlers of all transports; one thread at a time for each subscription."""
 
-os.register_at_fork(after_in_child=LOOKUPS.forget)
-os.register_at_fork(after_in_child=HANDLERS.forget)
+MARKS: Final = Workers("marks", 2)
+"""What windows of handled messages write to disk."""
+
+for _pool in (LOOKUPS, HANDLERS, MARKS):
+    os.register_at_fork(after_in_child=_pool.forget)

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from switchgear import Filter, Message
-from switchgear import receiver as module
+from switchgear import FileWindow, Filter, Message, Window
+from switchgear import handling as module
 from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 class Line:
@@ -49,17 +51,31 @@ class World:
         )
 
     def inbox(
-        self, handler: Callable[[Message], object] | None = None, *, ack: str = "after", concurrency: int = 1
+        self,
+        handler: Callable[[Message], object] | None = None,
+        *,
+        ack: str = "after",
+        concurrency: int = 1,
+        ordered: bool = False,
+        window: Window | None = None,
     ) -> Inbox:
-        return Inbox(Filter("t"), self.settings, ack, handler, concurrency)
+        return Inbox(Filter("t"), self.settings, ack, handler, concurrency, ordered, window)
 
-    def arrive(self, *inboxes: Inbox, payload: bytes = b"", qos: int = 1, token: object = None) -> None:
+    def arrive(
+        self,
+        *inboxes: Inbox,
+        payload: bytes = b"",
+        qos: int = 1,
+        token: object = None,
+        topic: str = "t",
+        message_id: str | None = None,
+    ) -> None:
         ack = None
         if qos:
             ack = Ack(token, self.queue, len(inboxes))
             self.queue.add(ack)
         for inbox in inboxes:
-            inbox.push(Arrival(Message("t", payload, qos), ack))
+            inbox.push(Arrival(Message(topic, payload, qos, id=message_id), ack))
 
 
 async def test_after_in_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +334,7 @@ async def test_close_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     inbox.close()
     await cancelled.wait()
     await asyncio.sleep(0)
-    assert (world.line.acknowledged, len(inbox), len(inbox._tasks)) == ([], 1, 0)
+    assert (world.line.acknowledged, len(inbox), len(inbox._handling._tasks)) == ([], 1, 0)  # type: ignore[union-attr]
 
 
 async def test_handler_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,3 +367,159 @@ async def test_callable_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     world.arrive(world.inbox(Handler()), payload=b"x", token=1)
     await world.line.until(1)
     assert handled == [b"x"]
+
+
+@pytest.mark.parametrize("kind", ["thread", "task"])
+async def test_ordered(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Ordered handlers take one message of a topic at a time, in order, while other topics overtake it."""
+    world = World(monkeypatch)
+    gate, begun = threading.Event(), []
+    opened = asyncio.Event()
+
+    def handle(message: Message) -> None:
+        begun.append((message.topic, message.payload))
+        if message.payload == b"0":
+            gate.wait(5)
+
+    async def handle_on_loop(message: Message) -> None:
+        begun.append((message.topic, message.payload))
+        if message.payload == b"0":
+            await opened.wait()
+
+    inbox = world.inbox(handle if kind == "thread" else handle_on_loop, concurrency=3, ordered=True)
+    for token, (topic, payload) in enumerate([("a", b"0"), ("a", b"1"), ("a", b"2"), ("b", b"3"), ("b", b"4")]):
+        world.arrive(inbox, payload=payload, topic=topic, token=token)
+    while len(begun) < 3:  # noqa: ASYNC110 - threads tell nobody
+        await asyncio.sleep(0.002)
+    assert sorted(begun) == [("a", b"0"), ("b", b"3"), ("b", b"4")]
+    assert world.line.acknowledged == []
+    gate.set()
+    opened.set()
+    assert await world.line.until(5) == [0, 1, 2, 3, 4]
+    assert [payload for topic, payload in begun if topic == "a"] == [b"0", b"1", b"2"]
+
+
+async def test_ordered_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that wait for their topic's turn are acknowledged when the subscription ends, not stuck for ever."""
+    world = World(monkeypatch)
+    gate = asyncio.Event()
+
+    async def handle(_: Message) -> None:
+        await gate.wait()
+
+    inbox = world.inbox(handle, concurrency=2, ordered=True)
+    for token in range(3):
+        world.arrive(inbox, token=token)
+    await asyncio.sleep(0.01)
+    assert len(inbox) == 0
+    inbox.close()
+    inbox.discard()
+    inbox.done(Arrival(Message("t", b""), None))
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []  # the first was being handled, and it is in front
+    assert [ack.left for ack in world.queue._acks] == [1, 0, 0]
+
+
+async def test_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages past the inbox's limit are not acknowledged at once: the broker's window holds the sender back."""
+    world = World(monkeypatch, inbox_limit=2)
+    inbox = world.inbox(ack="at_once")
+    for token in range(4):
+        world.arrive(inbox, token=token)
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == [0, 1]
+    while (arrival := inbox.take()) is not None:
+        inbox.handled(arrival)
+    assert await world.line.until(4) == [0, 1, 2, 3]
+
+
+async def test_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose id was handled is acknowledged without a second call; one without an id is always handled."""
+    world = World(monkeypatch)
+    handled: list[bytes] = []
+
+    async def handle(message: Message) -> None:
+        handled.append(message.payload)
+
+    inbox = world.inbox(handle, window=Window())
+    world.arrive(inbox, payload=b"1", message_id="a", token=1)
+    await world.line.until(1)
+    world.arrive(inbox, payload=b"2", message_id="a", token=2)
+    world.arrive(inbox, payload=b"3", token=3)
+    world.arrive(inbox, payload=b"4", token=4)
+    assert await world.line.until(4) == [1, 2, 3, 4]
+    assert handled == [b"1", b"3", b"4"]
+    assert world.settings.duplicates == 1
+
+
+async def test_repetition_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repetition that comes while the message is being handled waits for that, and is acknowledged with it."""
+    world = World(monkeypatch)
+    gate, calls = asyncio.Event(), []
+
+    async def handle(message: Message) -> None:
+        calls.append(message.payload)
+        await gate.wait()
+
+    inbox = world.inbox(handle, concurrency=2, window=Window())
+    world.arrive(inbox, payload=b"1", message_id="a", token=1)
+    world.arrive(inbox, payload=b"2", message_id="a", token=2)
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []
+    gate.set()
+    assert await world.line.until(2) == [1, 2]
+    assert calls == [b"1"]
+
+
+async def test_repetition_of_what_was_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the one that had a message goes without handling it, the repetition is handled by the other."""
+    world = World(monkeypatch)
+    window, handled = Window(), asyncio.Event()
+
+    async def handle(_: Message) -> None:
+        handled.set()
+
+    first, second = world.inbox(window=window), world.inbox(handle, window=window)
+    world.arrive(first, message_id="a", token=1)
+    world.arrive(second, message_id="a", token=2)
+    await asyncio.sleep(0.01)
+    assert not handled.is_set()
+    first.close()
+    first.abandon()
+    await handled.wait()
+
+
+@pytest.mark.parametrize("ack", ["after", "at_once", "manual"])
+async def test_mark_before_acknowledgement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ack: str) -> None:
+    """With every way to acknowledge, what was handled is on disk, and after a restart it is not handled again."""
+    world = World(monkeypatch)
+
+    def handle(message: Message) -> None:
+        if ack == "manual":
+            message.ack()
+
+    with closing(FileWindow(tmp_path / "w")) as window:
+        inbox = world.inbox(handle, ack=ack, window=window)
+        world.arrive(inbox, message_id="a", token=1)
+        await world.line.until(1)
+        while not len(window):  # noqa: ASYNC110 - the worker tells nobody
+            await asyncio.sleep(0.002)
+    with closing(FileWindow(tmp_path / "w")) as window:
+        again = world.inbox(window=window)
+        world.arrive(again, message_id="a", token=2)
+        assert await world.line.until(2) == [1, 2]
+        assert len(again) == 0
+
+
+async def test_window_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A disk that is full does not stop the consumer: it is told, the ids stay in memory, the message is acknowledged."""
+    world = World(monkeypatch)
+    with closing(FileWindow(tmp_path / "w")) as window:
+        window._database.execute("PRAGMA query_only = ON")
+        inbox = world.inbox(lambda _: None, window=window)
+        world.arrive(inbox, message_id="a", token=1)
+        world.arrive(inbox, message_id="b", token=2)
+        await world.line.until(2)
+        assert len(window) == 2
+    await asyncio.sleep(0.01)
+    assert {name for name, _ in world.events} == {"deduplication_failed"}

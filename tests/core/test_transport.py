@@ -226,6 +226,87 @@ async def test_message_id() -> None:
         assert ids[0] == ids[1] != ids[2]
 
 
+async def test_message_id_of_ones_own() -> None:
+    """An id that the application gave is kept: its own repetition after a crash is a repetition for consumers too."""
+    async with broker() as one, open_to(one, protocol="5", message_id=True) as transport:
+        await transport.publish("t", properties=Properties(user={"message-id": "order-7"}))
+        assert one.ledger.published()[0].properties.user_properties == (("message-id", "order-7"),)
+
+
+@pytest.mark.parametrize("options", [{"protocol": "5"}, {"protocol": "3.1.1", "envelope": "line"}])
+async def test_deduplicate_across_brokers(tmp_path: Path, options: dict[str, Any]) -> None:
+    """What one broker delivered and another delivers again is handled once, by either protocol, and counted."""
+    handled: list[bytes] = []
+    done = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        handled.append(message.payload)
+        if message.payload == b"last":
+            done.set()
+
+    async with broker() as one, broker() as two:
+        for each in (one, two):
+            done.clear()
+            async with (
+                open_to(each, client_id="s", deduplicate=tmp_path / "handled", **options) as receiver,
+                open_to(each, client_id="p", message_id=True, **options) as sender,
+            ):
+                await receiver.subscribe("t/#", handle).ready(5)
+                mine = Properties(user={"message-id": "same"})
+                await sender.publish("t/1", b"first", properties=mine)
+                await sender.publish("t/2", b"last")
+                await done.wait()
+                assert receiver.stats.duplicates == (each is two)
+    assert handled == [b"first", b"last", b"last"]
+
+
+async def test_envelope_that_fails() -> None:
+    """A message that the application's envelope cannot read is handled as it came."""
+
+    class Fragile:
+        def wrap(self, message_id: str, payload: bytes) -> bytes:
+            return payload
+
+        def unwrap(self, payload: bytes) -> tuple[str | None, bytes]:
+            raise ValueError(payload)
+
+    async with broker() as one, open_to(one, envelope=Fragile(), message_id=True) as transport:
+        subscription = transport.subscribe("t")
+        transport.publish("t", b"as it is")
+        message = await subscription.get()
+        assert message is not None
+        assert (message.payload, message.id) == (b"as it is", None)
+
+
+async def test_ids_that_nothing_carries() -> None:
+    """On MQTT 3.1.1 without an envelope, ids are refused where they are asked for, not silently left out."""
+    for option in ("message_id", "deduplicate"):
+        with pytest.raises(InvalidOption, match=f"{option}.*protocol='5', or an envelope"):
+            AsyncTransport(Profile.of(dead_uri(), **{option: True}))
+    async with broker() as one, open_to(one) as transport:
+        with pytest.raises(InvalidOption, match="deduplicate"):
+            transport.subscribe("t", deduplicate=True)
+
+
+async def test_window_is_not_shared_by_mistake() -> None:
+    """Two subscriptions to one filter with one window would each miss what the other has: refused."""
+    async with broker() as one, open_to(one, protocol="5", deduplicate=True) as transport:
+        transport.subscribe("t")
+        with pytest.raises(InvalidOption, match="Window of its own"):
+            transport.subscribe("t")
+        transport.subscribe("t", deduplicate=switchgear.Window())
+        transport.subscribe("t", deduplicate=False)
+        transport.subscribe("t/#")
+
+
+@pytest.mark.parametrize(("option", "value"), [("deduplicate", "file"), ("deduplicate", 3), ("ordered", 1)])
+async def test_wrong_subscribe_option(option: str, value: Any) -> None:
+    """A value of the wrong kind is refused with its option's name."""
+    async with broker() as one, open_to(one) as transport:
+        with pytest.raises(InvalidOption, match=option):
+            transport.subscribe("t", **{option: value})
+
+
 async def test_events() -> None:
     """The on_event callback hears every decision in order, on a worker thread; one that raises harms nobody."""
     heard: list[tuple[str, str]] = []

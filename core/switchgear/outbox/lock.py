@@ -21,14 +21,14 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """The lock of the outbox *path*, held until `release`; *note*: say in it who holds it.
+    """The lock of the file *path*, held until `release`; *note*: say in it who holds it; *what* the file is.
 
     Raises:
         OutboxLocked: another transport holds it, here or in another process.
         OSError: the lock file cannot be made.
     """
 
-    def __init__(self, path: str, *, note: bool = True) -> None:
+    def __init__(self, path: str, *, note: bool = True, what: str = "outbox") -> None:
         self._fd: int | None = None
         name = f"{path}.lock"
         fd = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -41,7 +41,7 @@ class FileLock:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(fd)
-            raise OutboxLocked(path, holder(path)) from None
+            raise OutboxLocked(path, holder(path), what) from None
         if note:
             os.ftruncate(fd, 0)
             os.write(fd, f"{os.getpid()}\n".encode())
