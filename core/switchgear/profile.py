@@ -15,9 +15,9 @@ from switchgear import checks
 from switchgear.backoff import Backoff, GiveUpAfter, exponential
 from switchgear.endpoint import Endpoint, Group, SessionKind
 from switchgear.envelope import Envelope, as_envelope
-from switchgear.errors import InvalidOption, redact
+from switchgear.errors import InvalidOption, InvalidTopic, redact
 from switchgear.failback import Failback
-from switchgear.message import Message, Will
+from switchgear.message import Message, Will, check_topic
 from switchgear.secrets import Secret, as_secret
 from switchgear.tls import TLS
 from switchgear.window import Window
@@ -111,6 +111,14 @@ def _check_deduplicate(_: object, attribute: Attribute[Any], value: object) -> N
     if not isinstance(value, str) or not value or "\0" in value:
         why = f"{checks.show(value)} is neither True, a number of message ids, the path of a file, nor a Window"
         raise InvalidOption(attribute.name, why)
+
+
+def _check_reply_topic(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        try:
+            check_topic(value)  # type: ignore[arg-type]  # it says what is wrong with other types too
+        except InvalidTopic as error:
+            raise InvalidOption(attribute.name, f"{checks.show(value)}: {error.why}") from None
 
 
 def _check_will(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -242,6 +250,7 @@ class Profile:
             `Envelope` of your own; None: they do not.
         deduplicate: Whether a message whose id was handled already is acknowledged without being handled again: True,
             the number of ids to remember, the path of a file that remembers them, or a `Window`.
+        reply_topic: Where replies to our requests go; None: ``replies/CLIENT_ID``. It belongs to this client alone.
         receive_maximum: QoS 1 and 2 messages that we take before acknowledging.
         max_packet_size: Bytes; None: MQTT's own limit.
         on_event: Called with every `Event`, in order, on a worker thread.
@@ -304,6 +313,7 @@ class Profile:
         kw_only=True, default=None, converter=as_envelope, validator=_check_envelope, repr=False
     )
     deduplicate: Window | str | int = field(kw_only=True, default=False, converter=_path, validator=_check_deduplicate)
+    reply_topic: str | None = field(kw_only=True, default=None, validator=_check_reply_topic)
     receive_maximum: int = field(kw_only=True, default=1000, validator=checks.whole(1, 65535))
     max_packet_size: int | None = field(
         kw_only=True, default=None, validator=checks.whole(1, LARGEST_PACKET, optional=True)

@@ -376,6 +376,34 @@ class Transport:
         else:
             self._on_loop(lambda: self._inner.unsubscribe(what), "unsubscribe()")
 
+    # Requests and replies. ---------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        timeout: float = 10.0,
+        qos: int = 1,
+        properties: Properties | None = None,
+    ) -> Message:
+        """Send a request to *topic* and return the reply; see `AsyncTransport.request`.
+
+        Raises:
+            WouldDeadlock: called from a hook, a handler or the event loop; and what `AsyncTransport.request` raises.
+        """
+        work = self._inner.request(topic, payload, timeout=timeout, qos=qos, properties=properties)
+        return self._wait(work, "request()")
+
+    def respond(
+        self, topic_filter: str, answer: Callable[[Message], Any], *, qos: int = 1, concurrency: int = 1
+    ) -> Subscription:
+        """Answer requests that match *topic_filter* with what *answer* returns; see `AsyncTransport.respond`."""
+        return self._on_loop(
+            lambda: Subscription(self, self._inner.respond(topic_filter, answer, qos=qos, concurrency=concurrency)),
+            "respond()",
+        )
+
     # Looking at it, and moving it. -------------------------------------------------------------------------------
 
     @property

@@ -44,6 +44,7 @@ from switchgear.plan import make_plan
 from switchgear.plugins import Registry
 from switchgear.plugins import registry as installed
 from switchgear.receiver import AckQueue, HandlerSettings, Inbox
+from switchgear.requests import Requests, Responder
 from switchgear.sender import Sender
 from switchgear.states import State
 from switchgear.stats import Stats
@@ -227,6 +228,7 @@ class AsyncTransport:
             loop,
         )
         self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn, self.profile.envelope)
+        self._requests = Requests(self, loop, self.profile.reply_topic or f"replies/{_as_level(self.client_id)}")
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         process_restart.add(self, loop)
         self._manager.feed(ev.StartRequested())
@@ -511,6 +513,59 @@ class AsyncTransport:
         for subscription in self._subscriber.wanted.named(what) if isinstance(what, str) else [what]:
             self._subscriber.remove(subscription)
 
+    # Requests and replies. ---------------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        timeout: float = 10.0,
+        qos: int = 1,
+        properties: Properties | None = None,
+    ) -> Message:
+        """Send a request to *topic* and return the reply. MQTT 5 only; *timeout*, in seconds, is the deadline.
+
+        The reply comes to the option ``reply_topic``. A switch in the middle is survived: where the next broker has no
+        session, the request is sent again until the reply comes, so a responder may see it more than once, with the
+        same correlation data. After the deadline the request expires, at the broker too.
+
+        Raises:
+            TimeoutError: there was no reply in time.
+            SubscriptionRefused: the broker does not let us hear replies.
+            MessageError: the request was not accepted, or ended otherwise.
+            InvalidTopic, InvalidOption: an argument cannot be used.
+            GaveUp: the transport has stopped trying.
+            TransportClosed: it was closed.
+        """
+        self._check_open("request()")
+        self._check_requests("request()")
+        return await self._requests.ask(topic, payload, qos=qos, timeout=timeout, properties=properties)
+
+    def respond(
+        self, topic_filter: str, answer: Callable[[Message], Any], *, qos: int = 1, concurrency: int = 1
+    ) -> Subscription:
+        """Answer requests that match *topic_filter* with what *answer* returns: bytes, text, or None for nothing.
+
+        MQTT 5 only. *answer* is called as a handler of `subscribe` is, also for a message that wants no reply. The reply
+        is in the outbox before the request is acknowledged. The last 1 024 replies are remembered: a request that comes
+        again gets the same one, and *answer* is not called.
+
+        Raises:
+            InvalidTopic, InvalidOption: as `subscribe`.
+            TransportClosed: it was closed.
+        """
+        self._check_open("respond()")
+        self._check_requests("respond()")
+        if not callable(answer):
+            raise InvalidOption("answer", f"a {type(answer).__name__} cannot be called")
+        handler = Responder(self, answer).handler()
+        return self.subscribe(topic_filter, handler, qos=qos, concurrency=concurrency, deduplicate=False)
+
+    def _check_requests(self, call: str) -> None:
+        if self._plan.protocol != "5":
+            raise InvalidOption("protocol", f"{call} needs response topics, which MQTT 3.1.1 has not; set protocol='5'")
+
     # Looking at it, and moving it. -------------------------------------------------------------------------------
 
     @property
@@ -619,6 +674,7 @@ class AsyncTransport:
             with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
                 await self.drain(drain)
         self._is_closed = True
+        self._requests.close()
         self._subscriber.close()
         await self._manager.close()
         self._sender.close()
@@ -647,6 +703,8 @@ class AsyncTransport:
         self._ears.acks.connection = connection
         self._ears.acks.settle()
         self._outbox.session_began()
+        if not session_present:
+            self._requests.lose_session()
         self._sender.resume(session_present=session_present, was_quick=was_quick)
         await self._subscriber.restore(connection, session_present=session_present)
 
@@ -657,6 +715,7 @@ class AsyncTransport:
         self._waits.fail(None)
         self._sender.open(connection)
         self._subscriber.open(connection)
+        self._requests.open()
         self._tell()
 
     def shut_gate(self, *, blames: bool) -> None:
@@ -732,6 +791,11 @@ def _as_bytes(payload: Payload) -> bytes:
     if isinstance(payload, bytes | bytearray | memoryview):
         return bytes(payload)
     raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
+
+
+def _as_level(client_id: str) -> str:
+    """*client_id* as one level of a topic."""
+    return "".join("-" if character in "+#/$" else character for character in client_id)
 
 
 def _open_window(profile: Profile) -> Window | None:
