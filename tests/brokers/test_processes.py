@@ -19,6 +19,8 @@ from switchgear.testing.processes import (
     DEFAULT_USERS,
     ActiveMQPair,
     BrokerMissing,
+    LoggedConnect,
+    LoggedDelivery,
     Mosquitto,
     TlsFiles,
     find_activemq,
@@ -28,7 +30,7 @@ from switchgear.testing.processes import (
     port_accepts,
     wait_port,
 )
-from switchgear.testing.processes.ledger import read_activemq, read_mosquitto, topic_matches
+from switchgear.testing.processes.ledger import number, read_activemq, read_mosquitto, topic_matches
 
 Start = Callable[..., Mosquitto]
 
@@ -157,6 +159,32 @@ def test_unusual_mosquitto_lines_are_read(tmp_path: Path) -> None:
     assert (publish.topic, publish.qos, publish.dup, publish.packet_id) == ("t', ... /x", 2, True, 65535)  # type: ignore[union-attr]  # the second line is a PUBLISH
 
 
+def test_deliveries_and_kept_sessions_are_read(tmp_path: Path) -> None:
+    """A PUBLISH to a subscriber is a delivery on its connection, and a CONNACK says whether the session was kept."""
+    log = tmp_path / "log"
+    log.write_text(
+        "1: New client connected from 127.0.0.1:1 as r (p2, c0, k60).\n"
+        "1: Will message specified (1 bytes) (r0, q1).\n"
+        "1: \tgone\n"
+        "1: Sending CONNACK to r (0, 0)\n"
+        "2: Sending PUBLISH to r (d0, q1, r0, m7, 't', ... (3 bytes))\n"
+        "3: New client connected from 127.0.0.1:2 as r (p2, c0, k60).\n"
+        "3: No will message specified.\n"
+        "3: Sending CONNACK to r (1, 0)\n"
+        "3: Sending PUBLISH to r (d1, q1, r0, m7, 't', ... (3 bytes))\n",
+        encoding="utf-8",
+    )
+    first, once, second, again = number(read_mosquitto(log))
+    assert [first, second] == [
+        LoggedConnect(client_id="r", time=1, connection=1, session_present=False),
+        LoggedConnect(client_id="r", time=3, connection=2, session_present=True),
+    ]
+    assert [once, again] == [
+        LoggedDelivery(client_id="r", topic="t", qos=1, dup=False, time=2, connection=1),
+        LoggedDelivery(client_id="r", topic="t", qos=1, dup=True, time=3, connection=2),
+    ]
+
+
 def test_activemq_lines_of_two_threads_are_kept_apart(tmp_path: Path) -> None:
     """PUBLISH packets whose lines alternate with another connection's keep their own topics, and unsent ones are left out."""
     log = tmp_path / "log"
@@ -252,6 +280,28 @@ def test_mosquitto_keeps_sessions_when_told(mosquitto: Start) -> None:
     with client(broker.uri, "reader", clean=False, on_message=keep):
         assert arrived.wait(10)
     assert got == ["kept"]
+
+
+@pytest.mark.broker
+def test_mosquitto_saves_when_told(mosquitto: Start) -> None:
+    """What it acknowledged before `save` outlives a SIGKILL at once, and a broker that is gone cannot save."""
+    broker = mosquitto(persistence=True, extra="autosave_on_changes false\nautosave_interval 0")
+    with client(broker.uri, "reader", clean=False) as reader:
+        subscribed = threading.Event()
+        reader.on_subscribe = lambda *_: subscribed.set()
+        reader.subscribe("kept", 1)
+        assert subscribed.wait(10)
+    with client(broker.uri, "writer") as writer:
+        publish(writer, "kept")
+        broker.save()
+        broker.kill()
+    with pytest.raises(RuntimeError, match="does not run"):
+        broker.save()
+    broker.start()
+    arrived = threading.Event()
+    with client(broker.uri, "reader", clean=False, on_message=lambda _: arrived.set()):
+        assert arrived.wait(10)
+    assert [entry.topic for entry in broker.entries() if isinstance(entry, LoggedDelivery)] == ["kept"]
 
 
 @pytest.mark.broker
@@ -472,12 +522,27 @@ def test_pair_ledger_tells_the_packets(activemq_pair: ActiveMQPair) -> None:
     """The ledger has each accepted packet's client, QoS and retain flag, in order, under the topic as it was sent."""
     topics = [f"ledger.a/{number} b/'" for number in range(200)]
     active = activemq_pair.wait_active(10)
-    with client(activemq_pair.uris[active], "ledger", user=as_user("admin")) as mqtt:
+    admin = as_user("admin")
+    with (
+        client(activemq_pair.uris[active], "ledger", user=admin) as mqtt,
+        client(activemq_pair.uris[active], "hears", user=admin) as hears,
+    ):
+        heard_all = threading.Event()
+        hears.on_message = lambda _client, _data, message: heard_all.set() if message.topic == topics[-1] else None
+        subscribed = threading.Event()
+        hears.on_subscribe = lambda *_: subscribed.set()
+        hears.subscribe("ledger.a/#", 1)
+        assert subscribed.wait(10)
         for topic in topics:
             mqtt.publish(topic, b"x\n", 1)
         mqtt.publish("ledger.a/end", b"\xff", 2, retain=True).wait_for_publish(10)
         publish(mqtt, "ledger.a/zero", qos=0)
         publish(mqtt, "ledger.a/done")
+        assert heard_all.wait(10)
+    heard = [entry for entry in activemq_pair.entries() if isinstance(entry, LoggedDelivery)]
+    assert [
+        (entry.client_id, entry.topic, entry.qos, entry.connection) for entry in heard if entry.topic in topics
+    ] == [("hears", topic, 1, 1) for topic in topics]
     ledger = activemq_pair.ledger("ledger.a/#")
     assert [entry.topic for entry in ledger] == [*topics, "ledger.a/end", "ledger.a/zero", "ledger.a/done"]
     assert [(entry.qos, entry.retain, entry.dup) for entry in ledger[-3:]] == [

@@ -293,7 +293,7 @@ class ActiveMQPair:
         """
         return [
             entry
-            for entry in self._entries()
+            for entry in self.entries()
             if isinstance(entry, LoggedPublish) and topic_matches(topic_filter, entry.topic)
         ]
 
@@ -303,9 +303,10 @@ class ActiveMQPair:
 
     def connects(self) -> list[LoggedConnect]:
         """Every client that either broker let in, also before restarts, in order."""
-        return [entry for entry in self._entries() if isinstance(entry, LoggedConnect)]
+        return [entry for entry in self.entries() if isinstance(entry, LoggedConnect)]
 
-    def _entries(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
+        """The whole ledger: connects, PUBLISH packets that were accepted and deliveries, also before restarts, in order."""
         # A connection's entries come in order and sorting is stable, so it only interleaves connections and brokers.
         entries = [entry for index in (0, 1) for entry in read_activemq(self._files[index].log, broker=index)]
         return number(sorted(entries, key=lambda entry: entry.time))

@@ -17,10 +17,14 @@ from switchgear.testing.processes.probe import PROBE_PREFIX
 
 @frozen(kw_only=True)
 class LoggedConnect:
-    """A client that was let in. *time* is seconds since 1970; *connection* counts this client id's, from 1."""
+    """A client that was let in. *time* is seconds since 1970; *connection* counts this client id's, from 1.
+
+    *session_present* is what its CONNACK said; None where the log does not tell, as ActiveMQ's (MQTT 3.1.1, 3.2.2.2).
+    """
 
     client_id: str
     time: float
+    session_present: bool | None = None
     connection: int = 0
     broker: int = 0
     key: str = field(default="", repr=False, eq=False)
@@ -47,13 +51,32 @@ class LoggedPublish:
     key: str = field(default="", repr=False, eq=False)
 
 
-Entry = LoggedConnect | LoggedPublish
+@frozen(kw_only=True)
+class LoggedDelivery:
+    """One PUBLISH packet that a broker handed to a subscriber's connection; the fields are those of `LoggedPublish`."""
+
+    client_id: str
+    topic: str
+    qos: int
+    dup: bool
+    time: float
+    connection: int = 0
+    broker: int = 0
+    key: str = field(default="", repr=False, eq=False)
+
+
+Entry = LoggedConnect | LoggedPublish | LoggedDelivery
 
 _MOSQUITTO_CONNECT = re.compile(r"(\d+): New client connected from \S+ as (.*) \((?:p\d+, )?c\d, k\d+(?:, u'.*')?\)\.$")
 _MOSQUITTO_PUBLISH = re.compile(
     r"(\d+): Received PUBLISH from (.*) \(d(\d), q(\d), r(\d), m(\d+), '(.*)', \.\.\. \(\d+ bytes\)\)$"
 )
-_ACTIVEMQ_LINE = re.compile(r"(\d{4}-\S+Z) \[([^]]*)\] (\w+) (.*)$")
+_MOSQUITTO_CONNACK = re.compile(r"\d+: Sending CONNACK to (.*) \((\d), 0\)$")
+_MOSQUITTO_WILL = re.compile(r"\d+: (?:No will message|Will message|\t)")
+_MOSQUITTO_SENDING = re.compile(
+    r"(\d+): Sending PUBLISH to (.*) \(d(\d), q(\d), r\d, m\d+, '(.*)', \.\.\. \(\d+ bytes\)\)$"
+)
+_ACTIVEMQ_LINE = re.compile(r"(\d{4}-\S+Z) \[(.*?)\] (\w+) (.*)$")
 _ACTIVEMQ_CONNECT = re.compile(
     r"Adding Connection: ConnectionInfo \{.*?connectionId = (\S+), clientId = (.*), clientIp = "
 )
@@ -62,6 +85,10 @@ _ACTIVEMQ_RECEIVED = re.compile(
 )
 _ACTIVEMQ_CONVERTED = re.compile(
     r"MQTT-->ActiveMQ: MQTT_MSGID:-?\d+ client:(.*) connection:(\S+) ActiveMQ_MSGID:(\S+)$"
+)
+_ACTIVEMQ_TAKEN = re.compile(r"MQTT Snd PUBLISH message:\d+ client:(.*) connection:(\S+)$")
+_ACTIVEMQ_SENDING = re.compile(
+    r"Sending : PUBLISH\{dup=(\w+), qos=(\w+), retain=\w+, messageId=-?\d+, topicName=(.*?), payload=\w+: "
 )
 _ACTIVEMQ_SENT = re.compile(r"Sending message: \w+ \{.*?messageId = ([^,]+),")
 _QOS = {"AT_MOST_ONCE": 0, "AT_LEAST_ONCE": 1, "EXACTLY_ONCE": 2}
@@ -83,8 +110,16 @@ def number(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def read_mosquitto(log: Path) -> Iterator[Entry]:
-    """Connects and received PUBLISH packets of a mosquitto log, in its order."""
+    """Connects, received PUBLISH packets and deliveries of a mosquitto log, in its order."""
+    connect: LoggedConnect | None = None  # its CONNACK's line has not come yet
     for line in _whole_lines(log):
+        if connect is not None:
+            if match := _MOSQUITTO_CONNACK.match(line):
+                connect = evolve(connect, session_present=match[2] == "1")
+            elif _MOSQUITTO_WILL.match(line):
+                continue  # it stands between the two
+            yield connect
+            connect = None
         if match := _MOSQUITTO_PUBLISH.match(line):
             time, client_id, dup, qos, retain, packet_id, topic = match.groups()
             yield LoggedPublish(
@@ -98,11 +133,18 @@ def read_mosquitto(log: Path) -> Iterator[Entry]:
                 key=client_id,
             )
         elif match := _MOSQUITTO_CONNECT.match(line):
-            yield LoggedConnect(client_id=match[2], time=float(match[1]), key=match[2])
+            connect = LoggedConnect(client_id=match[2], time=float(match[1]), key=match[2])
+        elif match := _MOSQUITTO_SENDING.match(line):
+            time, client_id, dup, qos, topic = match.groups()
+            yield LoggedDelivery(
+                client_id=client_id, topic=topic, qos=int(qos), dup=dup == "1", time=float(time), key=client_id
+            )
+    if connect is not None:
+        yield connect
 
 
 def read_activemq(log: Path, *, broker: int) -> Iterator[Entry]:
-    """Connects and accepted PUBLISH packets of an ActiveMQ log, in its order.
+    """Connects, accepted PUBLISH packets and deliveries of an ActiveMQ log, in its order.
 
     Four loggers together tell the whole story of one packet. MQTTIO shows it as it came in; the protocol converter
     names the client and the id it gives the message, on the same thread; the logging plugin, which stands behind the
@@ -110,6 +152,7 @@ def read_activemq(log: Path, *, broker: int) -> Iterator[Entry]:
     a QoS 2 packet that came again are therefore not in the ledger.
     """
     incoming: dict[str, re.Match[str]] = {}
+    outgoing: dict[str, re.Match[str]] = {}
     converted: dict[str, LoggedPublish] = {}
     for line in _whole_lines(log):
         match = _ACTIVEMQ_LINE.match(line)
@@ -119,9 +162,21 @@ def read_activemq(log: Path, *, broker: int) -> Iterator[Entry]:
         if logger == "MQTTIO":
             if packet := _ACTIVEMQ_RECEIVED.match(text):
                 incoming[thread] = packet
+            elif (packet := _ACTIVEMQ_SENDING.match(text)) and (taken := outgoing.pop(thread, None)):
+                yield LoggedDelivery(
+                    client_id=taken[1],
+                    topic=packet[3],
+                    qos=_QOS[packet[2]],
+                    dup=packet[1] == "true",
+                    time=_seconds(moment),
+                    broker=broker,
+                    key=taken[2],
+                )
         elif logger == "MQTTProtocolConverter":
             conversion = _ACTIVEMQ_CONVERTED.match(text)
-            if conversion and (packet := incoming.pop(thread, None)):
+            if taken := _ACTIVEMQ_TAKEN.match(text):
+                outgoing[thread] = taken
+            elif conversion and (packet := incoming.pop(thread, None)):
                 dup, qos, retain, packet_id, topic = packet.groups()
                 converted[conversion[3]] = LoggedPublish(
                     client_id=conversion[1],
@@ -158,10 +213,12 @@ def _seconds(moment: str) -> float:
     return dt.datetime.fromisoformat(moment).timestamp()
 
 
-def _whole_lines(log: Path) -> list[str]:
+def _whole_lines(log: Path) -> Iterator[str]:
     """The lines of *log* that are complete; none where the broker has not written one yet."""
     try:
-        text = log.read_text(encoding="utf-8", errors="replace")
+        with log.open(encoding="utf-8", errors="replace", newline="\n") as lines:
+            for line in lines:
+                if line.endswith("\n"):
+                    yield line[:-1]
     except FileNotFoundError:
-        return []
-    return text.rpartition("\n")[0].split("\n")
+        return

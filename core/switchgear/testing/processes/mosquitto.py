@@ -4,13 +4,14 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from switchgear.testing.processes.child import BrokerMissing, Child
-from switchgear.testing.processes.ledger import LoggedConnect, LoggedPublish, number, read_mosquitto
+from switchgear.testing.processes.ledger import Entry, LoggedConnect, LoggedPublish, number, read_mosquitto
 from switchgear.testing.processes.ports import HOST, free_port
 from switchgear.testing.processes.probe import connect_answer, probe_context
 from switchgear.testing.processes.tls_files import TlsFiles
@@ -150,13 +151,38 @@ class Mosquitto:
         """Let it go on after `freeze`."""
         self._child.thaw()
 
+    def save(self, timeout: float = 10) -> None:
+        """Have it write its store now (SIGUSR1), and return when that is on disk; *timeout* is in seconds.
+
+        It acknowledges before it saves. What it acknowledged before this call survives `kill`; without *persistence*
+        it stores nothing, and this waits in vain.
+
+        Raises:
+            RuntimeError: it does not run.
+            TimeoutError: it was not saved in time, as when it is frozen.
+        """
+        pid, store = self.pid, self._folder / "mosquitto.db"
+        if pid is None:
+            raise RuntimeError("mosquitto does not run; start it first")
+        before = _identity(store)
+        os.kill(pid, signal.SIGUSR1)
+        deadline = time.monotonic() + timeout
+        while _identity(store) == before:  # it writes a new file and renames it
+            if time.monotonic() >= deadline or self.pid is None:
+                raise TimeoutError(f"mosquitto did not save {store} within {timeout} s")
+            time.sleep(0.002)
+
+    def entries(self) -> list[Entry]:
+        """Its whole ledger: connects, PUBLISH packets that arrived and deliveries, also before restarts, in order."""
+        return number(read_mosquitto(self.log_file))
+
     def publishes(self) -> list[LoggedPublish]:
         """Every PUBLISH packet that arrived, also before restarts, in order; refused ones are not in it."""
-        return [entry for entry in number(read_mosquitto(self.log_file)) if isinstance(entry, LoggedPublish)]
+        return [entry for entry in self.entries() if isinstance(entry, LoggedPublish)]
 
     def connects(self) -> list[LoggedConnect]:
         """Every client that was let in, also before restarts, in order."""
-        return [entry for entry in number(read_mosquitto(self.log_file)) if isinstance(entry, LoggedConnect)]
+        return [entry for entry in self.entries() if isinstance(entry, LoggedConnect)]
 
     def _wait_ready(self, timeout: float, said_before: int) -> None:
         deadline = time.monotonic() + timeout
@@ -180,7 +206,11 @@ class Mosquitto:
         return answer is not None and self.is_running
 
     def _logged(self, start: int) -> bytes:
-        return self.log_file.read_bytes()[start:] if self.log_file.exists() else b""
+        if not self.log_file.exists():
+            return b""
+        with self.log_file.open("rb") as log:
+            log.seek(start)
+            return log.read()
 
     def _said(self, start: int) -> str:
         printed = (self._folder / "mosquitto.out").read_bytes()
@@ -226,6 +256,15 @@ class Mosquitto:
                 "autosave_interval 1",
             ]
         return "\n".join([*lines, self._extra, ""])
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file lies there, and since when; None: none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _hash(password: str) -> str:
