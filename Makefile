@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INPUTS := tests/requirements.txt pyproject.toml $(wildcard plugins/*/pyproject.toml) certs_tool/pyproject.toml
 
-.PHONY: help demo test brokers lint types docs bench check clean
+.PHONY: help demo test brokers lint types docs bench chaos check clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -43,7 +43,10 @@ bench: $(STAMP) brokers ## measure beside the peers, one table
 	  || echo "MQTT.js is left out: npm is not here, or has no mqtt"
 	@$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
-check: test lint types docs ## all of the above but the bench
+chaos: $(STAMP) brokers ## publishers, a consumer and real brokers under hundreds of faults, about 10 min
+	@$(BIN)/python tests/chaos/run.py $(CHAOS_ARGS)
+
+check: test lint types docs ## test, lint, types, docs
 
 clean: ## remove what was built
 	@rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

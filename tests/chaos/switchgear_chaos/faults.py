@@ -1,0 +1,220 @@
+"""Each kind of fault, carried out on an arena. Touches processes, sockets and disks through it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from switchgear_chaos.journal import now
+from switchgear_chaos.ledger import Strike
+from switchgear_chaos.plan import BROKER, CONSUMER, KINDS, LINK, Fault
+from switchgear_chaos.wire import refuser, take_over
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from switchgear.testing import FaultProxy
+
+    from switchgear_chaos.arena import Arena
+
+
+async def strike(arena: Arena, fault: Fault) -> None:
+    """Do *fault*, undo it after its time, and write down when it was and whom it touched."""
+    began = now()
+    if KINDS[fault.kind].target == LINK:
+        links = arena.links_of(fault.target)
+        if not fault.detail.get("everywhere", 1):
+            links = [link for link in links if link.open] or links
+        async with arena.alone(links):
+            began = now()
+            await _LINKS[fault.kind](arena, fault, links)
+    else:
+        async with arena.busy[fault.target]:
+            began = now()
+            await _OTHERS[fault.kind](arena, fault)
+    arena.strikes.append(
+        Strike(kind=fault.kind, target=fault.target, began=began, ended=now(), touched=touched(arena, fault))
+    )
+
+
+def touched(arena: Arena, fault: Fault) -> frozenset[str]:
+    """The clients that notice *fault*: publishers by name, and the consumer as one."""
+    if KINDS[fault.kind].target == BROKER:
+        return frozenset(arena.workers)
+    return frozenset({CONSUMER if fault.target.startswith(CONSUMER) else fault.target})
+
+
+# Links. ---------------------------------------------------------------------------------------------------------------
+
+
+async def _reset(_: Arena, __: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.cut()
+
+
+async def _cut_within(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.cut_after(int(fault.detail["bytes"]), "broker" if fault.detail["to_broker"] else "client")
+    await asyncio.sleep(fault.lasts)
+
+
+async def _half_close(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.half_close("broker" if fault.detail["to_broker"] else "client")
+
+
+async def _blackhole(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.blackhole()
+    await asyncio.sleep(fault.lasts)
+
+
+async def _forget(_: Arena, __: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.forget()
+
+
+async def _slow(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.slow(fault.detail["delay"], rate=fault.detail["rate"] or None)
+    await asyncio.sleep(fault.lasts)
+
+
+async def _refuse(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.refuse()
+        link.cut()
+    await asyncio.sleep(fault.lasts)
+
+
+async def _silence(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    for link in links:
+        link.silence()
+        link.cut()
+    await asyncio.sleep(fault.lasts)
+
+
+async def _led_astray(fault: Fault, links: list[FaultProxy], code: int, *, after_connect: bool) -> None:
+    targets = [link.target for link in links]
+    async with refuser(code, after_connect=after_connect) as address:
+        for link in links:
+            link.target = address
+            link.cut()
+        await asyncio.sleep(fault.lasts)
+        for link, target in zip(links, targets, strict=True):
+            link.target = target
+
+
+async def _connack(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    await _led_astray(fault, links, int(fault.detail["code"]), after_connect=True)
+
+
+async def _drop(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    await _led_astray(fault, links, 0, after_connect=bool(fault.detail["after_connect"]))
+
+
+async def _takeover(arena: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    client_id = "chaos-consumer" if fault.target.startswith(CONSUMER) else f"chaos-{fault.target}"
+    for link in links:
+        if link.open:
+            port = int(str(link.target).rpartition(":")[2])
+            with contextlib.suppress(OSError):  # the broker is down, or the rightful owner was quicker
+                await take_over(port, client_id, arena.user, fault.lasts)
+
+
+_LINKS: Final[dict[str, Callable[[Arena, Fault, list[FaultProxy]], Awaitable[None]]]] = {
+    "reset": _reset,
+    "cut_within": _cut_within,
+    "half_close": _half_close,
+    "blackhole": _blackhole,
+    "forget": _forget,
+    "slow": _slow,
+    "refuse": _refuse,
+    "connack": _connack,
+    "drop": _drop,
+    "silence": _silence,
+    "takeover": _takeover,
+}
+
+
+# Brokers. -------------------------------------------------------------------------------------------------------------
+
+
+async def _broker_kill(arena: Arena, fault: Fault) -> None:
+    if arena.pair is not None:
+        victim = await asyncio.to_thread(arena.pair.wait_active, 60)
+        await asyncio.to_thread(arena.pair.kill, victim)
+        await asyncio.sleep(fault.lasts)
+        arena.pair.start_broker(victim)
+        await asyncio.to_thread(arena.pair.wait_active, 60)
+        return
+    broker = arena.mosquittos[int(fault.target.rpartition("-")[2])]
+    links = arena.links_of(fault.target)
+    async with arena.alone(links):
+        if fault.detail.get("frozen_before"):  # what is sent meanwhile will have arrived, and is never answered
+            broker.freeze()
+            await asyncio.sleep(fault.detail["frozen_before"])
+        for link in links:
+            link.blackhole()
+        broker.thaw()
+        await asyncio.to_thread(broker.save)
+        for link in links:
+            link.cut()
+        await asyncio.to_thread(broker.kill)
+        for link in links:
+            link.refuse()
+        await asyncio.sleep(fault.lasts)
+        await asyncio.to_thread(broker.start)
+
+
+async def _broker_freeze(arena: Arena, fault: Fault) -> None:
+    if arena.pair is not None:
+        pair, victim = arena.pair, await asyncio.to_thread(arena.pair.wait_active, 60)
+        pair.freeze(victim)
+        await asyncio.sleep(fault.lasts)
+        pair.thaw(victim)
+        return
+    broker = arena.mosquittos[int(fault.target.rpartition("-")[2])]
+    async with arena.alone(arena.links_of(fault.target)):
+        broker.freeze()
+        await asyncio.sleep(fault.lasts)
+        broker.thaw()
+
+
+# Ourselves. -----------------------------------------------------------------------------------------------------------
+
+
+async def _worker_kill(arena: Arena, fault: Fault) -> None:
+    worker = arena.workers[fault.target]
+    if fault.kind == "publisher_kill" and "stored" in fault.detail:
+        before = sum(arena.stored(fault.target))
+        async with asyncio.timeout(30):
+            while sum(arena.stored(fault.target)) < before + fault.detail["stored"]:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.01)
+    await asyncio.to_thread(worker.kill)
+    await asyncio.sleep(fault.lasts)
+    worker.start()
+
+
+async def _disk_full(arena: Arena, fault: Fault) -> None:
+    disk = arena.disks.get(fault.target)
+    if disk is None:
+        return
+    await asyncio.to_thread(disk.fill, disk.folder / "outbox")
+    await asyncio.sleep(fault.lasts)
+    disk.empty()
+
+
+async def _clock_jump(arena: Arena, fault: Fault) -> None:
+    arena.workers[fault.target].jump(fault.detail["seconds"])
+
+
+_OTHERS: Final[dict[str, Callable[[Arena, Fault], Awaitable[None]]]] = {
+    "broker_kill": _broker_kill,
+    "broker_freeze": _broker_freeze,
+    "publisher_kill": _worker_kill,
+    "consumer_kill": _worker_kill,
+    "disk_full": _disk_full,
+    "clock_jump": _clock_jump,
+}

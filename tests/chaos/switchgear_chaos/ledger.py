@@ -1,0 +1,352 @@
+"""What was accepted, beside what arrived at the brokers and what was handled: lost, twice, out of order. Pure.
+
+The brokers' logs are the independent witness. A message that is there twice has to be explained by what they show:
+
+- it *arrived again* on another connection of its publisher, and the publisher had not been told that it was acknowledged
+  (or was killed so soon after that it could not note it);
+- it was *handled again* because the broker delivered it again, on another connection of the consumer;
+- in either case, a fault struck the client or the broker shortly before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field, frozen
+
+from switchgear_chaos.journal import qos_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+SLACK: Final = 1.5
+"""Seconds: mosquitto's log has whole ones."""
+
+NOTED: Final = 3.0
+"""Seconds after an acknowledgement within which the kill of a publisher may undo its note of it."""
+
+AFTER: Final = 30.0
+"""Seconds for which a fault explains what its victims do twice; backing off and detecting take their time."""
+
+Key = tuple[int, int]
+"""A message: publisher and number."""
+
+
+@frozen(kw_only=True)
+class Arrival:
+    """A PUBLISH that reached a broker, in the order of its log; *session* counts those of the publisher there."""
+
+    key: Key
+    broker: int
+    connection: int
+    session: int
+    time: float
+
+
+@frozen(kw_only=True)
+class Delivered:
+    """A PUBLISH that a broker sent to the consumer, in the order of its log."""
+
+    key: Key
+    broker: int
+    connection: int
+    time: float
+
+
+@frozen(kw_only=True)
+class Handled:
+    """A message that the consumer's handler was done with, in the order of its journal."""
+
+    key: Key
+    broker: int
+    time: float
+
+
+@frozen(kw_only=True)
+class Strike:
+    """A fault that happened; times in seconds since 1970. *touched* names the publishers, or ``consumer``."""
+
+    kind: str
+    target: str
+    began: float
+    ended: float
+    touched: frozenset[str]
+
+
+@define(kw_only=True)
+class Evidence:
+    """Everything that was written down in one stage.
+
+    Attributes:
+        stored: When each message was reported to be stored.
+        ended: Messages that their delivery reported as ended otherwise: how.
+        acked: When the publisher heard that a message was acknowledged.
+        starts: When each life of a publisher began.
+        one_store: Whether the brokers are one for their clients, as a pair on one store.
+    """
+
+    stored: dict[Key, float] = field(factory=dict)
+    ended: dict[Key, str] = field(factory=dict)
+    acked: dict[Key, float] = field(factory=dict)
+    starts: dict[int, list[float]] = field(factory=dict)
+    arrivals: list[Arrival] = field(factory=list)
+    delivered: list[Delivered] = field(factory=list)
+    handled: list[Handled] = field(factory=list)
+    strikes: list[Strike] = field(factory=list)
+    one_store: bool = False
+
+
+COUNTS: Final = ("stored", "arrived", "handled", "ended", "lost", "unhandled", "arrived_again", "handled_again")
+FAULTY: Final = ("lost", "unhandled", "unexplained", "reordered")
+"""What must be 0; at QoS 0 a loss is no fault."""
+
+
+@define
+class Row:
+    """One line of a table: what was counted.
+
+    Attributes:
+        stored: Messages that were reported to be stored.
+        arrived: Of these, those that reached a broker.
+        handled: Of these, those that the consumer handled.
+        ended: Those that their delivery reported as ended otherwise.
+        lost: Stored, not ended, and they never reached a broker.
+        unhandled: They reached a broker, and were never handled.
+        arrived_again: Arrivals beyond the first of a message.
+        handled_again: Handlings beyond the first.
+        unexplained: Of the last two, those that nothing explains.
+        reordered: Messages that came before an older one on the same connection.
+    """
+
+    stored: int = 0
+    arrived: int = 0
+    handled: int = 0
+    ended: int = 0
+    lost: int = 0
+    unhandled: int = 0
+    arrived_again: int = 0
+    handled_again: int = 0
+    unexplained: int = 0
+    reordered: int = 0
+
+
+@define
+class Verdict:
+    """The outcome of one stage: rows by QoS and by kind of fault, and what is wrong, with examples."""
+
+    by_qos: dict[int, Row] = field(factory=lambda: {qos: Row() for qos in (0, 1, 2)})
+    by_fault: dict[str, Row] = field(factory=lambda: defaultdict(Row))
+    strikes: Counter[str] = field(factory=Counter)
+    examples: list[str] = field(factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """What must not be, in words; empty when all is well."""
+        found = []
+        for qos, row in self.by_qos.items():
+            for name in FAULTY:
+                count = getattr(row, name)
+                if count and not (qos == 0 and name in {"lost", "unhandled"}):
+                    found.append(f"{count} message(s) of QoS {qos} {name}")
+        return found
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Compare everything with everything."""
+    return _Judge(evidence).verdict()
+
+
+class _Judge:
+    """The work of `judge`, with the indexes that it needs."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.found = Verdict()
+        self.arrivals: dict[Key, list[Arrival]] = defaultdict(list)
+        self.delivered: dict[Key, list[Delivered]] = defaultdict(list)
+        self.handled: dict[Key, list[Handled]] = defaultdict(list)
+        for arrival in evidence.arrivals:
+            self.arrivals[arrival.key].append(arrival)
+        for delivery in evidence.delivered:
+            self.delivered[delivery.key].append(delivery)
+        for handling in evidence.handled:
+            self.handled[handling.key].append(handling)
+        self.by_client: dict[str, list[Strike]] = defaultdict(list)
+        for strike in sorted(evidence.strikes, key=lambda strike: strike.began):
+            self.found.strikes[strike.kind] += 1
+            for client in strike.touched:
+                self.by_client[client].append(strike)
+
+    def verdict(self) -> Verdict:
+        for key in {**self.evidence.stored, **dict.fromkeys(self.arrivals), **dict.fromkeys(self.handled)}:
+            self._count(key)
+        for count, row in ((self._out_of_order_at_brokers(), "arrived"), (self._out_of_order_at_consumer(), "handled")):
+            for key, time in count:
+                self._blame("reordered", key, time, f"{row} out of order")
+        return self.found
+
+    def _rows(self, key: Key, time: float, client: str) -> tuple[Row, Row]:
+        strike = self._strike_before(client, time)
+        kind = "none" if strike is None else strike.kind
+        return self.found.by_qos[qos_of(key[1])], self.found.by_fault[kind]
+
+    def _strike_before(self, client: str, time: float) -> Strike | None:
+        """The last fault that touched *client* and began before *time*, not too long before."""
+        strikes = self.by_client[client]
+        index = bisect_right(strikes, time + SLACK, key=lambda strike: strike.began)
+        if index == 0:
+            return None
+        last = max(strikes[max(0, index - 4) : index], key=lambda strike: strike.ended)
+        return strikes[index - 1] if time - SLACK - last.ended <= AFTER else None
+
+    def _add(self, name: str, key: Key, time: float, client: str) -> None:
+        for row in self._rows(key, time, client):
+            setattr(row, name, getattr(row, name) + 1)
+
+    def _blame(self, name: str, key: Key, time: float, why: str, client: str | None = None) -> None:
+        self._add(name, key, time, client or f"publisher-{key[0]}")
+        if len(self.found.examples) < 40 and not (qos_of(key[1]) == 0 and name in {"lost", "unhandled"}):
+            self.found.examples.append(f"publisher {key[0]} message {key[1]} (QoS {qos_of(key[1])}): {why}")
+
+    # One message. ------------------------------------------------------------------------------------------------
+
+    def _count(self, key: Key) -> None:
+        evidence, publisher = self.evidence, f"publisher-{key[0]}"
+        arrivals, handled = self.arrivals.get(key, []), self.handled.get(key, [])
+        stored_at = evidence.stored.get(key)
+        if stored_at is not None:
+            self._add("stored", key, stored_at, publisher)
+            if arrivals:
+                self._add("arrived", key, stored_at, publisher)
+            if handled:
+                self._add("handled", key, stored_at, publisher)
+            if key in evidence.ended:
+                self._add("ended", key, stored_at, publisher)
+            elif not arrivals and not handled:
+                self._blame("lost", key, stored_at, "stored, and never arrived at a broker")
+            elif not handled:
+                self._blame("unhandled", key, arrivals[-1].time, "arrived at a broker, and was never handled")
+        for before, again in self._repetitions(arrivals):
+            self._add("arrived_again", key, again.time, publisher)
+            if why := self._unexplained_arrival(before, again):
+                self._blame("unexplained", key, again.time, why)
+        for repeated in handled[1:]:
+            self._add("handled_again", key, repeated.time, "consumer")
+        if len(handled) > 1:
+            for why in self._unexplained_handling(key, arrivals, handled):
+                self._blame("unexplained", key, handled[-1].time, why, "consumer")
+
+    def _repetitions(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+        """Each arrival after the first with one before it; where the broker knows a QoS 2 packet again, it is none."""
+        seen: dict[tuple[int, int], Arrival] = {}
+        ordered = sorted(arrivals, key=lambda arrival: arrival.time)
+        for before, again in itertools.pairwise(ordered):
+            seen.setdefault((before.broker, before.session), before)
+            if (
+                qos_of(again.key[1]) == 2
+                and (again.broker, again.session) in seen
+                and before.connection != again.connection
+            ):
+                continue
+            yield before, again
+
+    def _unexplained_arrival(self, before: Arrival, again: Arrival) -> str | None:
+        if qos_of(again.key[1]) == 0:
+            return "a message of QoS 0 was sent twice"
+        if (before.broker, before.connection) == (again.broker, again.connection):
+            return f"sent twice on connection {again.connection} to broker {again.broker}"
+        acked = self.evidence.acked.get(again.key)
+        if acked is not None and again.time - SLACK > acked:
+            starts = self.evidence.starts.get(again.key[0], [])
+            index = bisect_left(starts, acked)
+            if index == len(starts) or starts[index] > again.time + SLACK:
+                return "sent again by the process that had been told that it was acknowledged"
+            if not self._killed_soon_after(again.key[0], acked):
+                return "sent again by a later process, long after it had been acknowledged"
+        if self._strike_before(f"publisher-{again.key[0]}", again.time) is None:
+            return "sent again, although no fault had touched its publisher"
+        return None
+
+    def _killed_soon_after(self, publisher: int, acked: float) -> bool:
+        """Whether this publisher was killed so soon after *acked*, or its disk was so full, that it could not note it."""
+        full = [s for s in self.evidence.strikes if s.kind == "disk_full" and s.target == f"publisher-{publisher}"]
+        return any(
+            strike.kind == "publisher_kill"
+            and strike.target == f"publisher-{publisher}"
+            and strike.ended >= acked
+            and (
+                strike.began - acked <= NOTED
+                or any(f.began <= strike.began and f.ended + NOTED >= strike.began for f in full)
+            )
+            for strike in self.evidence.strikes
+        )
+
+    def _unexplained_handling(self, key: Key, arrivals: Sequence[Arrival], handled: Sequence[Handled]) -> Iterator[str]:
+        delivered = self.delivered.get(key, [])
+        for broker, count in Counter(handling.broker for handling in handled).items():
+            sent = [d for d in delivered if self.evidence.one_store or d.broker == broker]
+            if count > len(sent):
+                yield f"handled {count} times, delivered {len(sent)} times by broker {broker}"
+                continue
+            came = [a for a in arrivals if self.evidence.one_store or a.broker == broker]
+            if qos_of(key[1]) == 2:
+                came = list({(a.broker, a.session): a for a in came}.values())
+            most = max(Counter((d.broker, d.connection) for d in sent).values())
+            if most > len(came):
+                yield f"delivered {most} times on one connection, having arrived {len(came)} times at broker {broker}"
+            elif count > len(came) and self._strike_before("consumer", handled[-1].time) is None:
+                yield "handled again, although no fault had touched the consumer"
+
+    # Order. ------------------------------------------------------------------------------------------------------
+
+    def _out_of_order_at_brokers(self) -> Iterator[tuple[Key, float]]:
+        """Messages that reached a broker after a younger one of their publisher, on the same connection."""
+        last: dict[tuple[int, int, int], int] = {}
+        for arrival in self.evidence.arrivals:
+            publisher, number = arrival.key
+            place = (publisher, arrival.broker, arrival.connection)
+            if number < last.get(place, -1):
+                yield arrival.key, arrival.time
+            last[place] = max(number, last.get(place, -1))
+
+    def _out_of_order_at_consumer(self) -> Iterator[tuple[Key, float]]:
+        """Messages that were handled in another order than that in which one broker delivered them, at one QoS.
+
+        QoS 2 is handled at its PUBREL, so each QoS has an order of its own.
+        """
+        sent: dict[tuple[int, int], list[Key]] = defaultdict(list)
+        for delivery in self.evidence.delivered:
+            sent[self._lane(delivery.broker, delivery.key)].append(delivery.key)
+        places: dict[tuple[int, int], Mapping[Key, Sequence[int]]] = {}
+        for lane, keys in sent.items():
+            index: dict[Key, list[int]] = defaultdict(list)
+            for place, key in enumerate(keys):
+                index[key].append(place)
+            places[lane] = index
+        at: dict[tuple[int, int], int] = defaultdict(lambda: -1)
+        times: Counter[tuple[tuple[int, int], Key]] = Counter()
+        for handling in self.evidence.handled:
+            lane = self._lane(handling.broker, handling.key)
+            known = places.get(lane, {}).get(handling.key, ())
+            following = bisect_right(known, at[lane])
+            if following < len(known):
+                at[lane] = known[following]
+            elif times[lane, handling.key] < len(known):  # more often than delivered: unexplained, not out of order
+                yield handling.key, handling.time
+                at[lane] = known[-1]
+            times[lane, handling.key] += 1
+
+    def _lane(self, broker: int, key: Key) -> tuple[int, int]:
+        return (0 if self.evidence.one_store else broker), qos_of(key[1])
+
+
+def total(rows: Iterable[Row]) -> Row:
+    """The sum of *rows*."""
+    sums = Row()
+    for row in rows:
+        for name in (*COUNTS, "unexplained", "reordered"):
+            setattr(sums, name, getattr(sums, name) + getattr(row, name))
+    return sums

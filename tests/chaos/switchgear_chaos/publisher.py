@@ -1,0 +1,206 @@
+"""The publisher under test, a process of its own: numbered messages into an outbox file, and a journal of what was stored.
+
+Commands come as lines on stdin: ``pause WORD`` (drain, and say so in the journal), ``resume``, ``burst COUNT``,
+``clock SECONDS``, ``stop``.
+When stdin ends, so does the process.
+"""
+
+from __future__ import annotations
+
+# isort: off
+from switchgear_chaos import clock  # first: switchgear takes hold of the time when it is imported
+# isort: on
+
+import gc
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import switchgear
+from switchgear.outbox import sqlite
+
+from switchgear_chaos.journal import (
+    BLOCK,
+    Journal,
+    Options,
+    Reader,
+    as_ranges,
+    now,
+    payload_of,
+    qos_of,
+    resident,
+    topic_of,
+)
+
+TICK = 0.02
+"""Seconds between two batches."""
+
+BATCH = 200
+"""Messages of a burst that are published together."""
+
+LONG = 30 * 86_400
+"""Seconds after which one message in four expires: longer than all jumps of the clock together, so none may."""
+
+
+class InternalErrors(logging.Handler):
+    """Writes what only a bug of ours logs, an exception nobody expected, into the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(logging.ERROR)
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.getMessage() != "switchgear.handler_failed":
+            self._journal.write("internal", record.getMessage(), repr(record.exc_info[1]).replace("\n", " "))
+
+
+def commands() -> deque[str]:
+    """What is read from stdin, by a thread that ends the process with it."""
+    heard: deque[str] = deque()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            heard.append(line.strip())
+        os._exit(3)
+
+    threading.Thread(target=listen, name="commands", daemon=True).start()
+    return heard
+
+
+class Publisher:
+    """Publishes until it is told to stop."""
+
+    def __init__(self, options: Options) -> None:
+        self.index: int = options["index"]
+        self.outbox = Path(options["outbox"])
+        path = Path(options["journal"])
+        reserved = [int(words[1]) for words in Reader(path) if words[0] == "reserve"]
+        self.next = self.reserved = max(reserved, default=0)
+        self.journal = Journal(path)
+        logging.getLogger("switchgear").addHandler(InternalErrors(self.journal))
+        self.journal.write("start", now(), self.next)
+        self.rate: int = options["rate"]
+        self.acked: deque[int] = deque()
+        self.heard = commands()
+        self.paused: str | None = None
+        self.transport = switchgear.connect(
+            options["where"],
+            outbox=str(self.outbox),
+            on_event=self.on_event,
+            outbox_limits=switchgear.OutboxLimits(max_messages=100_000),
+            backoff=switchgear.exponential(cap=1.0),
+            stable_after=1.0,
+            connect_timeout=2.0,
+            keepalive=5,
+            ack_timeout=2.0,
+            **options["profile"],
+        )
+
+    def on_event(self, event: switchgear.Event) -> None:
+        if event.name in {"connected", "connection_lost", "outbox_unwritable", "outbox_writable", "outbox_recovered"}:
+            self.journal.write("event", now(), event.name, str(event).replace("\n", " "))
+
+    def run(self) -> None:
+        """Until ``stop``."""
+        due = 0.0
+        before = time.monotonic()
+        while True:
+            while self.heard:
+                word, _, rest = self.heard.popleft().partition(" ")
+                if word == "stop":
+                    return
+                if word == "clock":
+                    clock.jump(float(rest))
+                elif word == "burst":
+                    for _ in range(int(rest) // BATCH):
+                        self.publish(BATCH)
+                        self.write_acked()
+                else:
+                    self.paused = rest if word == "pause" else None
+            time.sleep(TICK)
+            now_ = time.monotonic()
+            due = min(due + (now_ - before) * self.rate, self.rate / 4)
+            before = now_
+            if self.paused is None:
+                self.publish(int(due))
+                due -= int(due)
+            elif self.paused and self.transport.depth == 0:
+                self.say_drained(self.paused)
+                self.paused = ""
+            self.write_acked()
+
+    def publish(self, count: int) -> None:
+        """Publish *count* messages, and write down those that are reported to be stored."""
+        batch = []
+        for number in range(self.next, self.next + count):
+            if number >= self.reserved:
+                self.reserved = number + BLOCK
+                self.journal.write("reserve", self.reserved)
+            batch.append((number, self.accepted(number)))
+        self.next += count
+        stored = []
+        for number, delivery in batch:
+            while True:
+                try:
+                    delivery.wait_stored(5)
+                except (switchgear.OutboxUnwritable, TimeoutError):
+                    time.sleep(0.05)
+                except switchgear.MessageError:
+                    break  # `ended` has written it down
+                else:
+                    stored.append(number)
+                    break
+        if stored:
+            self.journal.write("stored", now(), as_ranges(stored))
+
+    def accepted(self, number: int) -> switchgear.Delivery:
+        """The message *number*, once the outbox takes it."""
+        topic, payload = topic_of(self.index, number), payload_of(self.index, number)
+        while True:
+            try:
+                delivery = self.transport.publish(
+                    topic, payload, qos=qos_of(number), expires_after=LONG if number % 4 == 0 else None
+                )
+            except switchgear.OutboxUnwritable:
+                time.sleep(0.05)
+            else:
+                delivery.add_done_callback(lambda delivery: self.ended(number, delivery))
+                return delivery
+
+    def ended(self, number: int, delivery: switchgear.Delivery) -> None:
+        if delivery.state is switchgear.DeliveryState.ACKNOWLEDGED:
+            self.acked.append(number)
+        else:
+            self.journal.write("ended", now(), number, delivery.state.value)
+
+    def write_acked(self) -> None:
+        if self.acked:
+            self.journal.write("acked", now(), as_ranges([self.acked.popleft() for _ in range(len(self.acked))]))
+
+    def say_drained(self, word: str) -> None:
+        """Nothing waits: how much memory and disk is held all the same."""
+        time.sleep(0.5)  # rows are removed a little later
+        gc.collect()
+        files = (self.outbox, self.outbox.with_name(f"{self.outbox.name}-wal"))
+        self.journal.write("drained", now(), word, resident(), *(f.stat().st_size if f.exists() else 0 for f in files))
+
+
+def main() -> None:
+    """Run with the options on the command line."""
+    options: Options = json.loads(sys.argv[1])
+    sqlite.WINDOW = options.get("window", sqlite.WINDOW)  # type: ignore[misc]  # so that a short outage spills
+    sqlite.LOW = sqlite.CHUNK = sqlite.WINDOW // 8  # type: ignore[misc]  # the same
+    publisher = Publisher(options)
+    publisher.run()
+    publisher.transport.close(drain=30)
+    publisher.write_acked()
+    publisher.journal.write("stopped", now())
+
+
+if __name__ == "__main__":
+    main()

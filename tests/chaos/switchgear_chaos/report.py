@@ -1,0 +1,104 @@
+"""What a run has found, as tables and as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import asdict
+
+from switchgear_chaos.ledger import Row, total
+from switchgear_chaos.plan import KINDS, Plan
+
+if TYPE_CHECKING:
+    from switchgear_chaos.stage import Outcome
+
+HEAD = ("stored", "arrived", "handled", "ended", "lost", "unhandled", "arrived again", "handled again")
+_TAIL = ("unexplained", "out of order")
+
+Table = tuple[str, Sequence[str], list[list[str]]]
+
+
+def _cells(row: Row) -> list[str]:
+    return [str(value) for value in asdict(row).values()]
+
+
+def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
+    """By stage and QoS, by kind of fault, and what was held when nothing waited."""
+    by_qos = [
+        [outcome.stage.name, f"QoS {qos}", *_cells(row)]
+        for outcome in outcomes
+        for qos, row in outcome.verdict.by_qos.items()
+    ]
+    by_qos.append(["all", "QoS 1", *_cells(total(outcome.verdict.by_qos[1] for outcome in outcomes))])
+    by_fault = []
+    for kind in (*KINDS, "none"):
+        times = sum(outcome.verdict.strikes[kind] for outcome in outcomes)
+        rows = [outcome.verdict.by_fault[kind] for outcome in outcomes if kind in outcome.verdict.by_fault]
+        if times or rows:
+            by_fault.append([kind, str(times), *_cells(total(rows))])
+    held = [
+        [outcome.stage.name, name, *(f"{size / 2**20:.1f}" for size in sizes)]
+        for outcome in outcomes
+        for name, sizes in (
+            *outcome.memory.items(),
+            *((f"outbox of {name}", sizes) for name, sizes in outcome.files.items()),
+        )
+    ]
+    longest = max((len(row) for row in held), default=2)
+    held = [row + ["-"] * (longest - len(row)) for row in held]
+    return [
+        ("Messages, by QoS", ("stage", "", *HEAD, *_TAIL), by_qos),
+        ("Messages, by the last fault before them", ("fault", "times", *HEAD, *_TAIL), by_fault),
+        (
+            "MB held after the faults, and after each further backlog had drained",
+            ("stage", "", *("after faults", *(f"backlog {n}" for n in range(1, longest - 2)))[: longest - 2]),
+            held,
+        ),
+    ]
+
+
+def facts(plan: Plan, outcomes: Sequence[Outcome], problems: Sequence[str]) -> dict[str, Any]:
+    """Everything, for JSON."""
+    return {
+        "seed": plan.seed,
+        "plan": plan.name,
+        "faults": sum(outcome.verdict.strikes.total() for outcome in outcomes),
+        "stored_qos_1": sum(outcome.verdict.by_qos[1].stored for outcome in outcomes),
+        "problems": list(problems),
+        "stages": [
+            {
+                "name": outcome.stage.name,
+                "seconds": round(outcome.seconds, 1),
+                "by_qos": {str(qos): asdict(row) for qos, row in outcome.verdict.by_qos.items()},
+                "by_fault": {kind: asdict(row) for kind, row in outcome.verdict.by_fault.items()},
+                "faults": dict(outcome.verdict.strikes),
+                "memory": outcome.memory,
+                "files": outcome.files,
+                "examples": outcome.verdict.examples,
+                "problems": outcome.problems,
+            }
+            for outcome in outcomes
+        ],
+    }
+
+
+def as_text(table: Table) -> str:
+    """A table for a terminal or a pipe."""
+    title, head, rows = table
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+    return "\n".join([title, *lines, ""])
+
+
+def as_markdown(table: Table) -> str:
+    """A table for the documentation."""
+    title, head, rows = table
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([f"{title}:", "", *lines, ""])

@@ -1,0 +1,44 @@
+"""The short form of `make chaos`: one publisher, one consumer, two mosquittos, a dozen faults, and 15 kills."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from switchgear.testing.processes import BrokerMissing, find_mosquitto
+
+RUN = Path(__file__).with_name("run.py")
+
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+def _needs_mosquitto() -> None:
+    try:
+        find_mosquitto()
+    except BrokerMissing as missing:
+        if os.environ.get("SWITCHGEAR_REQUIRE_BROKERS") == "1":
+            pytest.fail(f"SWITCHGEAR_REQUIRE_BROKERS is 1, but: {missing}")
+        pytest.skip(str(missing))
+
+
+def chaos(*arguments: str) -> tuple[dict[str, Any], str]:
+    """What a run says as JSON, and on stderr."""
+    done = subprocess.run(
+        [sys.executable, str(RUN), "--json", *arguments], capture_output=True, text=True, check=False, timeout=280
+    )
+    assert done.stdout, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found, done.stderr
+
+
+@pytest.mark.parametrize(("plan", "seed", "faults"), [("short", "11", 12), ("few_kills", "12", 15)])
+def test_nothing_is_lost(plan: str, seed: str, faults: int, tmp_path: Path) -> None:
+    """Under a dozen faults of all sorts, and under 15 kills of the publisher, nothing stored is lost or unexplained."""
+    found, said = chaos("--plan", plan, "--seed", seed, "--keep", str(tmp_path / "kept"))
+    assert found["problems"] == [], said
+    assert found["faults"] == faults
+    assert found["stored_qos_1"] > 1000  # else nothing was tested

@@ -1,0 +1,224 @@
+"""The ledger on made-up evidence: it must find what is wrong, and not cry out at what is right."""
+
+import pytest
+from switchgear_chaos.ledger import Arrival, Delivered, Evidence, Handled, Strike, judge
+
+ONE, QOS_2, QOS_0 = (0, 1), (0, 10), (0, 20)
+"""Messages of QoS 1, 2 and 0, by their numbers."""
+
+
+def arrival(
+    key: tuple[int, int] = ONE, *, broker: int = 0, connection: int = 1, session: int = 1, time: float = 100
+) -> Arrival:
+    return Arrival(key=key, broker=broker, connection=connection, session=session, time=time)
+
+
+def delivered(key: tuple[int, int] = ONE, *, broker: int = 0, connection: int = 1, time: float = 100) -> Delivered:
+    return Delivered(key=key, broker=broker, connection=connection, time=time)
+
+
+def handled(key: tuple[int, int] = ONE, *, broker: int = 0, time: float = 100) -> Handled:
+    return Handled(key=key, broker=broker, time=time)
+
+
+def strike(kind: str = "reset", *, target: str = "publisher-0", began: float = 100, ended: float = 100) -> Strike:
+    return Strike(kind=kind, target=target, began=began, ended=ended, touched=frozenset({target}))
+
+
+def whole(*keys: tuple[int, int]) -> Evidence:
+    """Each of *keys* was stored, arrived, was delivered and handled once, in order."""
+    return Evidence(
+        stored=dict.fromkeys(keys, 99.0),
+        arrivals=[arrival(key) for key in keys],
+        delivered=[delivered(key) for key in keys],
+        handled=[handled(key) for key in keys],
+        starts={0: [1.0]},
+    )
+
+
+def test_all_is_well() -> None:
+    """Messages that arrived and were handled once, in order, are no problem."""
+    verdict = judge(whole((0, 1), (0, 2), QOS_2, QOS_0))
+    assert verdict.problems == []
+    assert [verdict.by_qos[qos].handled for qos in (0, 1, 2)] == [1, 2, 1]
+
+
+def test_a_loss_is_found() -> None:
+    """A message that was reported to be stored and reached no broker is lost, and put down to the fault before it."""
+    evidence = whole((0, 1), (0, 2))
+    evidence.stored[0, 3] = 101.0
+    evidence.strikes = [strike("disk_full", began=50), strike("publisher_kill", began=101)]
+    verdict = judge(evidence)
+    assert verdict.problems == ["1 message(s) of QoS 1 lost"]
+    assert verdict.by_fault["publisher_kill"].lost == 1
+    assert verdict.examples == ["publisher 0 message 3 (QoS 1): stored, and never arrived at a broker"]
+
+
+def test_what_was_not_stored_is_not_lost() -> None:
+    """A message that nobody reported as stored may vanish with its process; at QoS 0 also one that was."""
+    evidence = whole((0, 1))
+    evidence.stored[QOS_0] = 100.0
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert verdict.by_qos[0].lost == 1
+
+
+def test_what_ended_otherwise_is_counted() -> None:
+    """A message whose delivery reported another end is no loss, and shows in a column of its own."""
+    evidence = whole((0, 1))
+    evidence.stored[0, 2], evidence.ended[0, 2] = 100.0, "refused"
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert verdict.by_qos[1].ended == 1
+
+
+def test_a_message_that_nobody_handled_is_found() -> None:
+    """A message that reached a broker and no handler is a problem too."""
+    evidence = whole((0, 1), (0, 2))
+    evidence.handled.pop()
+    assert judge(evidence).problems == ["1 message(s) of QoS 1 unhandled"]
+
+
+def test_a_repetition_after_a_loss_is_explained() -> None:
+    """A message that came again on the next connection, not having been acknowledged, after a fault, is explained."""
+    evidence = whole(ONE)
+    evidence.arrivals.append(arrival(connection=2, time=103))
+    evidence.delivered.append(delivered(time=103))
+    evidence.handled.append(handled(time=103))
+    evidence.strikes = [strike(began=101)]
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert (verdict.by_qos[1].arrived_again, verdict.by_qos[1].handled_again) == (1, 1)
+    assert verdict.by_fault["reset"].arrived_again == 1
+
+
+@pytest.mark.parametrize(
+    ("again", "acked", "starts", "strikes", "why"),
+    [
+        (arrival(time=103), None, [1.0], [strike()], "sent twice on connection 1 to broker 0"),
+        (arrival(connection=2, time=103), None, [1.0], [], "although no fault had touched its publisher"),
+        (arrival(connection=2, time=103), None, [1.0], [strike(target="publisher-1")], "although no fault"),
+        (arrival(connection=2, time=103), 100.5, [1.0], [strike()], "the process that had been told"),
+        (
+            arrival(connection=2, time=120),
+            100.5,
+            [1.0, 118.0],
+            [strike("publisher_kill", began=117, ended=118)],
+            "by a later process, long after",
+        ),
+    ],
+)
+def test_an_unexplained_repetition_is_found(
+    again: Arrival, acked: float | None, starts: list[float], strikes: list[Strike], why: str
+) -> None:
+    """A message that came again on one connection, without a fault, or after it was acknowledged, is a problem."""
+    evidence = whole(ONE)
+    evidence.arrivals.append(again)
+    evidence.strikes = strikes
+    evidence.starts[0] = starts
+    if acked is not None:
+        evidence.acked[ONE] = acked
+    verdict = judge(evidence)
+    assert verdict.problems == ["1 message(s) of QoS 1 unexplained"]
+    assert why in verdict.examples[0]
+
+
+@pytest.mark.parametrize(
+    "strikes",
+    [
+        [strike("publisher_kill", began=101, ended=102)],
+        [strike("disk_full", began=100, ended=109), strike("publisher_kill", began=110, ended=111)],
+    ],
+)
+def test_a_kill_before_the_note_explains_a_repetition(strikes: list[Strike]) -> None:
+    """A publisher that was killed just after the acknowledgement, or whose disk was full, sends again in its next life."""
+    evidence = whole(ONE)
+    evidence.acked[ONE] = 100.0
+    evidence.starts[0] = [1.0, 111.0]
+    evidence.strikes = strikes
+    evidence.arrivals.append(arrival(connection=2, time=114))
+    assert judge(evidence).problems == []
+
+
+def test_a_message_of_qos_0_never_comes_twice() -> None:
+    """QoS 0 is sent once, whatever happens."""
+    evidence = whole(QOS_0)
+    evidence.strikes = [strike()]
+    evidence.arrivals.append(arrival(QOS_0, connection=2))
+    assert judge(evidence).problems == ["1 message(s) of QoS 0 unexplained"]
+
+
+def test_a_redelivery_is_explained() -> None:
+    """What the broker delivered again on another connection of the consumer may be handled again."""
+    evidence = whole(ONE)
+    evidence.delivered.append(delivered(connection=2, time=103))
+    evidence.handled.append(handled(time=103))
+    evidence.strikes = [strike("consumer_kill", target="consumer", began=101)]
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert verdict.by_fault["consumer_kill"].handled_again == 1
+
+
+@pytest.mark.parametrize(
+    ("redelivered", "strikes", "why"),
+    [
+        (None, [strike(target="consumer")], "handled 2 times, delivered 1 times"),
+        (delivered(connection=1), [strike(target="consumer")], "delivered 2 times on one connection"),
+        (delivered(connection=2), [strike()], "although no fault had touched the consumer"),
+    ],
+)
+def test_an_unexplained_handling_is_found(redelivered: Delivered | None, strikes: list[Strike], why: str) -> None:
+    """What was delivered once, or without a fault, must not be handled twice."""
+    evidence = whole(ONE)
+    evidence.handled.append(handled(time=101))
+    evidence.delivered += [redelivered] if redelivered is not None else []
+    evidence.strikes = strikes
+    verdict = judge(evidence)
+    assert verdict.problems == ["1 message(s) of QoS 1 unexplained"]
+    assert why in verdict.examples[0]
+
+
+def test_qos_2_is_once_in_one_session() -> None:
+    """A QoS 2 packet that comes again in its session is the same message; handled twice, it is a problem."""
+    evidence = whole(QOS_2)
+    evidence.strikes = [strike(), strike(target="consumer")]
+    evidence.arrivals.append(arrival(QOS_2, connection=2))
+    assert judge(evidence).problems == []
+    assert judge(evidence).by_qos[2].arrived_again == 0
+    evidence.delivered.append(delivered(QOS_2))
+    evidence.handled.append(handled(QOS_2))
+    assert judge(evidence).problems == ["1 message(s) of QoS 2 unexplained"]
+
+
+def test_qos_2_comes_again_in_another_session() -> None:
+    """Where the broker has forgotten the session, QoS 2 is at least once."""
+    evidence = whole(QOS_2)
+    evidence.strikes = [strike()]
+    evidence.arrivals.append(arrival(QOS_2, connection=2, session=2))
+    evidence.delivered.append(delivered(QOS_2))
+    evidence.handled.append(handled(QOS_2))
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert verdict.by_qos[2].handled_again == 1
+
+
+def test_a_reordering_on_one_connection_is_found() -> None:
+    """A message that reaches a broker after a younger one is a problem on the same connection, and none on the next."""
+    keys = [(0, 1), (0, 2), (0, 3)]
+    evidence = whole(*keys)
+    evidence.strikes = [strike()]
+    evidence.arrivals.append(arrival((0, 2), connection=2))
+    assert judge(evidence).problems == []
+    evidence.arrivals = [arrival((0, 1)), arrival((0, 3)), arrival((0, 2))]
+    verdict = judge(evidence)
+    assert verdict.problems == ["1 message(s) of QoS 1 reordered"]
+    assert verdict.by_fault["reset"].reordered == 1
+
+
+def test_a_reordering_by_the_consumer_is_found() -> None:
+    """Messages handled in another order than delivered are a problem; QoS 2, which ends later, has an order of its own."""
+    evidence = whole((0, 1), QOS_2, (0, 12), (0, 13))
+    evidence.handled = [handled((0, 1)), handled((0, 12)), handled((0, 13)), handled(QOS_2)]
+    assert judge(evidence).problems == []
+    evidence.handled = [handled((0, 12)), handled((0, 1)), handled((0, 13)), handled(QOS_2)]
+    assert judge(evidence).problems == ["1 message(s) of QoS 1 reordered"]
