@@ -140,12 +140,14 @@ def test_a_kill_before_the_note_explains_a_repetition(strikes: list[Strike]) -> 
     assert judge(evidence).problems == []
 
 
-def test_a_message_of_qos_0_never_comes_twice() -> None:
-    """QoS 0 is sent once, whatever happens."""
+def test_a_message_of_qos_0_comes_twice_after_a_kill_only() -> None:
+    """One process sends QoS 0 once; its next life may not know that it did."""
     evidence = whole(QOS_0)
     evidence.strikes = [strike()]
-    evidence.arrivals.append(arrival(QOS_0, connection=2))
+    evidence.arrivals.append(arrival(QOS_0, connection=2, time=103))
     assert judge(evidence).problems == ["1 message(s) of QoS 0 unexplained"]
+    evidence.strikes = [strike("publisher_kill", began=102, ended=102)]
+    assert judge(evidence).problems == []
 
 
 def test_a_redelivery_is_explained() -> None:

@@ -255,7 +255,8 @@ class _Judge:
 
     def _unexplained_arrival(self, before: Arrival, again: Arrival) -> str | None:
         if qos_of(again.key[1]) == 0:
-            return "a message of QoS 0 was sent twice"
+            killed = self._killed_between(again.key[0], before.time - SLACK, again.time + SLACK)
+            return None if killed else "a message of QoS 0 was sent twice by one process"
         if (before.broker, before.connection) == (again.broker, again.connection):
             return f"sent twice on connection {again.connection} to broker {again.broker}"
         acked = self.evidence.acked.get(again.key)
@@ -269,6 +270,15 @@ class _Judge:
         if self._strike_before(f"publisher-{again.key[0]}", again.time) is None:
             return "sent again, although no fault had touched its publisher"
         return None
+
+    def _killed_between(self, publisher: int, first: float, last: float) -> bool:
+        return any(
+            strike.kind == "publisher_kill"
+            and strike.target == f"publisher-{publisher}"
+            and strike.began <= last
+            and strike.ended >= first
+            for strike in self.evidence.strikes
+        )
 
     def _killed_soon_after(self, publisher: int, acked: float) -> bool:
         """Whether this publisher was killed so soon after *acked*, or its disk was so full, that it could not note it."""

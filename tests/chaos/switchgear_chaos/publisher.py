@@ -88,18 +88,29 @@ class Publisher:
         self.acked: deque[int] = deque()
         self.heard = commands()
         self.paused: str | None = None
-        self.transport = switchgear.connect(
-            options["where"],
-            outbox=str(self.outbox),
-            on_event=self.on_event,
-            outbox_limits=switchgear.OutboxLimits(max_messages=100_000),
-            backoff=switchgear.exponential(cap=1.0),
-            stable_after=1.0,
-            connect_timeout=2.0,
-            keepalive=5,
-            ack_timeout=2.0,
-            **options["profile"],
-        )
+        self.transport = self.connected(options)
+
+    def connected(self, options: Options) -> switchgear.Transport:
+        """The transport; a supervisor would start us again and again while the disk is too full to open the outbox."""
+        while True:
+            try:
+                return switchgear.connect(
+                    options["where"],
+                    outbox=str(self.outbox),
+                    on_event=self.on_event,
+                    outbox_limits=switchgear.OutboxLimits(max_messages=100_000),
+                    backoff=switchgear.exponential(cap=1.0),
+                    stable_after=1.0,
+                    connect_timeout=2.0,
+                    keepalive=5,
+                    ack_timeout=2.0,
+                    **options["profile"],
+                )
+            except switchgear.UnreadableFile as error:
+                if "full" not in str(error) and "No space" not in str(error):
+                    raise
+                self.journal.write("event", now(), "unreadable", str(error))
+                time.sleep(0.1)
 
     def on_event(self, event: switchgear.Event) -> None:
         if event.name in {"connected", "connection_lost", "outbox_unwritable", "outbox_writable", "outbox_recovered"}:
