@@ -1,9 +1,23 @@
 """AWS IoT custom domains that DNS switches from one region to another: followed by devices, led by operators."""
 
-from switchgear.hookspecs import hookimpl
-from switchgear.report import Event
+from switchgear_iot_dns.lookup import look
+from switchgear_iot_dns.options import Settings
+from switchgear_iot_dns.plugin import before_reconnect, provide_endpoints, select_endpoint, while_connected
+from switchgear_iot_dns.settle import Answer, Decision, Kind, Loss, Settling
 
+SCHEMES = ("iot+dns",)
+"""URI schemes that this plugin owns, for messages."""
 
-@hookimpl
-def on_event(event: Event) -> None:
-    """Nothing yet."""
+__all__ = [
+    "Answer",
+    "Decision",
+    "Kind",
+    "Loss",
+    "Settings",
+    "Settling",
+    "before_reconnect",
+    "look",
+    "provide_endpoints",
+    "select_endpoint",
+    "while_connected",
+]

@@ -1,0 +1,237 @@
+"""Where a name leads: asks the operating system, given name servers, or every authoritative one. Threads, DNS.
+
+A look-up never takes longer than it is told to, and what goes wrong in it is an answer, not an exception. Look-ups of
+one name that run at the same time are one; none is remembered.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from switchgear_iot_dns.options import AUTHORITATIVE, OS, place
+from switchgear_iot_dns.settle import Answer, Kind
+from switchgear_iot_dns.uri import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dns.name
+    import dns.resolver
+
+MOST: Final = 32
+"""Look-ups under way in this process. A resolver that hangs holds a thread for each name, for as long as it likes."""
+
+CHAIN: Final = 16
+"""CNAME records that are followed; dnspython and BIND draw the line there too."""
+
+logger = logging.getLogger("switchgear.plugins.iot_dns")
+
+
+@define
+class _Running:
+    """One look-up under way."""
+
+    began: float
+    ended: threading.Event = field(factory=threading.Event)
+    answer: Answer | None = None
+
+
+_running: dict[tuple[object, ...], _Running] = {}
+_lock = threading.Lock()
+
+
+def look(host: str, resolver: str | tuple[str, ...], timeout: float) -> Answer:
+    """Where *host* leads, asked now; blocks for *timeout* seconds at most. Since: 0.1."""
+    key = (host, resolver)
+    with _lock:
+        running = _running.get(key)
+        if running is None:
+            if len(_running) >= MOST:
+                return Answer(Kind.UNKNOWN, detail=f"{MOST} look-ups hang already")
+            running = _running[key] = _Running(time.monotonic())
+            work = threading.Thread(
+                target=_work, args=(key, running, host, resolver, timeout), name=f"switchgear-dns-{host}", daemon=True
+            )
+            try:
+                work.start()
+            except RuntimeError as error:
+                del _running[key]
+                return Answer(Kind.UNKNOWN, detail=f"no thread for the look-up: {error}")
+    running.ended.wait(timeout)
+    if running.answer is None:
+        since = time.monotonic() - running.began
+        return Answer(Kind.UNKNOWN, detail=f"the resolver has not answered for {since:.1f} s")
+    return running.answer
+
+
+def _work(
+    key: tuple[object, ...], running: _Running, host: str, resolver: str | tuple[str, ...], timeout: float
+) -> None:
+    try:
+        if resolver == OS:
+            running.answer = ask_os(host)
+        elif resolver == AUTHORITATIVE:
+            running.answer = ask_authoritative(host, timeout)
+        else:
+            running.answer = ask_servers(host, tuple(resolver), timeout)
+    except Exception as error:  # whatever goes wrong in a look-up, the answer is unknown; it is told with it
+        logger.debug("switchgear.iot_dns.lookup_failed", exc_info=True, extra={"host": host})
+        running.answer = Answer(Kind.UNKNOWN, detail=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    finally:
+        with _lock:
+            _running.pop(key, None)
+        running.ended.set()
+
+
+def ask_os(host: str) -> Answer:
+    """Where the operating system says that *host* leads: ``AI_CANONNAME`` is the end of the chain of CNAME records."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)
+    except socket.gaierror as error:
+        gone = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+        kind = Kind.NO_ANSWER if error.errno in gone else Kind.UNKNOWN
+        return Answer(kind, detail=f"the system's resolver: {error.strerror}")
+    except UnicodeError as error:
+        return Answer(Kind.NO_ANSWER, detail=f"no host name: {error}")
+    return Answer(Kind.TARGET, canonical(next((name for _, _, _, name, _ in found if name), host)))
+
+
+def ask_servers(host: str, servers: tuple[str, ...], timeout: float) -> Answer:
+    """Where the first of *servers* that answers says that *host* leads."""
+    import dns.exception
+    import dns.message
+    import dns.nameserver
+    import dns.resolver
+
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [dns.nameserver.Do53Nameserver(*place(server)) for server in servers]
+    resolver.timeout = timeout / len(servers)
+    try:
+        for kind in ("A", "AAAA"):
+            found = resolver.resolve(host, kind, search=False, lifetime=timeout, raise_on_no_answer=False)
+            target = canonical(found.canonical_name.to_text())
+            if target != canonical(host) or found.rrset is not None:
+                return Answer(Kind.TARGET, target)
+    except dns.resolver.NXDOMAIN:
+        return Answer(Kind.NO_ANSWER, detail="no such name (NXDOMAIN)")
+    except dns.exception.Timeout:
+        return Answer(Kind.UNKNOWN, detail=f"{', '.join(servers)} did not answer in {timeout:g} s")
+    except dns.resolver.NoNameservers as error:
+        if any(isinstance(each[3], dns.message.ChainTooLong) for each in error.kwargs.get("errors", ())):
+            return Answer(Kind.NO_ANSWER, detail="its CNAME records lead in a circle")
+        return Answer(Kind.UNKNOWN, detail=_short(error))
+    return Answer(Kind.NO_ANSWER, detail="the name has no address")
+
+
+def ask_authoritative(
+    host: str, timeout: float, *, stub: dns.resolver.Resolver | None = None, port: int = 53
+) -> Answer:
+    """Where the name servers of the zone of *host* say that it leads: all that answer must agree, and most must answer.
+
+    The chain is followed as far as the zone goes. *stub* finds the zone and its servers; None: as the system is set up.
+    """
+    import dns.exception
+    import dns.resolver
+
+    deadline = time.monotonic() + timeout
+    try:
+        zone, servers = _zone_of(host, stub or dns.resolver.Resolver(), deadline)
+    except dns.resolver.NXDOMAIN:
+        return Answer(Kind.NO_ANSWER, detail="no such zone (NXDOMAIN)")
+    except dns.exception.DNSException as error:
+        return Answer(Kind.UNKNOWN, detail=f"the zone's name servers are not found: {_short(error)}")
+    said: dict[str, Answer] = {}
+    for number, (name, address) in enumerate(servers):
+        share = (deadline - time.monotonic()) / (len(servers) - number)
+        try:
+            said[name] = _follow(host, zone, lambda q, a=address, s=share: _ask(q, a, port, s))  # type: ignore[misc]  # mypy and defaults
+        except (dns.exception.DNSException, OSError) as error:
+            said[name] = Answer(Kind.UNKNOWN, detail=_short(error))
+    return agreed(said)
+
+
+def agreed(said: dict[str, Answer]) -> Answer:
+    """What the answers of the authoritative servers, by their names, come to."""
+    known = {name: answer for name, answer in said.items() if answer.kind is not Kind.UNKNOWN}
+    if len(known) * 2 <= len(said):
+        silent = "; ".join(f"{name}: {answer.detail}" for name, answer in said.items() if name not in known)
+        return Answer(Kind.UNKNOWN, detail=f"{len(known)} of {len(said)} authoritative servers answered; {silent}")
+    if len({(answer.kind, answer.target) for answer in known.values()}) > 1:
+        views = ", ".join(f"{name} says {answer}" for name, answer in known.items())
+        return Answer(Kind.UNKNOWN, detail=f"the authoritative servers do not agree yet: {views}")
+    return next(iter(known.values()))
+
+
+def _zone_of(host: str, stub: dns.resolver.Resolver, deadline: float) -> tuple[dns.name.Name, list[tuple[str, str]]]:
+    """The zone that *host* is in, and the names and addresses of its servers."""
+    import dns.name
+    import dns.resolver
+
+    def left() -> float:
+        return max(0.01, deadline - time.monotonic())
+
+    name = dns.name.from_text(host)
+    try:
+        zone = dns.resolver.zone_for_name(name, resolver=stub, lifetime=left())
+    except dns.resolver.NoNameservers:  # the name fails itself: what it fails with is asked of the zone above it
+        zone = dns.resolver.zone_for_name(name.parent(), resolver=stub, lifetime=left())
+    servers = []
+    for server in sorted(stub.resolve(zone, "NS", lifetime=left()), key=str):
+        addresses = stub.resolve_name(server.target, lifetime=left())
+        servers.append((server.target.to_text(omit_final_dot=True), next(iter(addresses.addresses()))))
+    return zone, servers
+
+
+def _follow(host: str, zone: dns.name.Name, ask: Callable[[dns.name.Name], dns.name.Name | None]) -> Answer:
+    """The end of the chain from *host* within *zone*; *ask* gives the next name, or None at the end."""
+    import dns.name
+    import dns.resolver
+
+    name = dns.name.from_text(host)
+    seen = {name}
+    while name.is_subdomain(zone):
+        try:
+            following = ask(name)
+        except dns.resolver.NXDOMAIN:
+            return Answer(Kind.NO_ANSWER, detail="no such name (NXDOMAIN)")
+        if following is None:
+            break
+        if following in seen or len(seen) > CHAIN:
+            return Answer(Kind.NO_ANSWER, detail="its CNAME records lead in a circle")
+        seen.add(following)
+        name = following
+    return Answer(Kind.TARGET, canonical(name.to_text()))
+
+
+def _ask(name: dns.name.Name, address: str, port: int, timeout: float) -> dns.name.Name | None:
+    """What the server at *address* has as the CNAME of *name*; None where it has none. The question is not recursive."""
+    import dns.exception
+    import dns.flags
+    import dns.message
+    import dns.query
+    import dns.rcode
+    import dns.rdatatype
+    import dns.resolver
+
+    query = dns.message.make_query(name, dns.rdatatype.CNAME, use_edns=0, payload=1232)
+    query.flags &= ~dns.flags.RD
+    reply, _ = dns.query.udp_with_fallback(query, address, timeout=max(0.05, timeout), port=port)
+    if reply.rcode() == dns.rcode.NXDOMAIN:
+        raise dns.resolver.NXDOMAIN
+    if reply.rcode() != dns.rcode.NOERROR:
+        raise OSError(f"it answers {dns.rcode.to_text(reply.rcode())}")
+    for rrset in reply.answer:
+        if rrset.name == name and rrset.rdtype == dns.rdatatype.CNAME:
+            target: dns.name.Name = rrset[0].target
+            return target
+    return None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,211 @@
+"""The hooks of this plugin: what they look up, what they remember, and what they answer. Blocks for one look-up each."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, evolve, field
+from switchgear.cause import Cause
+from switchgear.hookspecs import Move, Proceed, Recheck, hookimpl
+
+from switchgear_iot_dns import options, uri
+from switchgear_iot_dns.lookup import look
+from switchgear_iot_dns.settle import Answer, Kind, Loss, Settling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from switchgear.endpoint import Endpoint, Group
+    from switchgear.hookspecs import Context, Verdict
+
+AWAY: Final = frozenset(
+    {
+        Cause.ADMINISTRATIVE,
+        Cause.SHUTTING_DOWN,
+        Cause.SESSION_TAKEN_OVER,
+        Cause.USE_ANOTHER_SERVER,
+        Cause.SERVER_MOVED,
+    }
+)
+"""Endings on purpose. Who was taken over does not fight back at once: two clients with one id would never end it."""
+
+SHARE: Final = 0.6
+"""Share of ``hook_timeout`` that a look-up takes at most; the rest is for a thread to be free."""
+
+SLOWEST: Final = 15.0
+"""Seconds between two look-ups in a long outage, at most. The new region is found that much later."""
+
+GROWTH: Final = 0.05
+"""Share of the outage by which the time between two look-ups grows: a fleet must not ask the name server for ever."""
+
+_rng = random.Random()
+
+
+@define
+class Memory:
+    """What is remembered of one name, from hook to hook of one transport."""
+
+    settings: options.Settings
+    given: set[str] = field(factory=set)
+    """Addresses that we gave; another one is the user's own, and stays."""
+    is_known: bool = True
+    """Whether the last connection's target is known."""
+    decided: str = ""
+    """Where the next attempt goes; empty: to be looked up."""
+    settling: Settling | None = None
+    failed: set[str] = field(factory=set)
+    """Targets that did not take us in this outage."""
+    watched: int = 0
+    """Generation of the connection that is watched."""
+    row: int = 0
+    """Answers in a row, while it is watched, that name another target."""
+    supposed: str = ""
+    """Its target, where it is not known: the first that was named."""
+    wanted: str = ""
+    """Where a move was to lead."""
+
+
+@hookimpl
+def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] | None:
+    """The group behind an ``iot+dns://`` URI; None for any other.
+
+    Raises:
+        InvalidURI: the URI is wrong.
+        InvalidOption: an option of the URI, or of the plugin, is wrong.
+
+    Since: 0.1.
+    """
+    found = uri.read(where, options)
+    return None if found is None else [uri.group(found[0])]
+
+
+@hookimpl
+def select_endpoint(context: Context) -> Endpoint | None:
+    """The best candidate, dialled at the target that was decided on, or that its name has now. Since: 0.1."""
+    if not context.candidates:
+        return None
+    best = context.candidates[0]
+    memory = _memory(context, best)
+    if memory is None:
+        return None
+    target, memory.decided = memory.decided, ""
+    if not target:
+        answer = _look(context, best, memory)
+        target, memory.wanted = answer.target or memory.wanted, ""
+    memory.is_known = bool(target or best.address)
+    if not target:
+        return None  # the driver asks for itself, and says what it met
+    address = None if target == uri.canonical(best.host) else target
+    if address == best.address:
+        return None
+    if address is not None:
+        memory.given.add(address)
+    return evolve(best, address=address)
+
+
+@hookimpl
+def before_reconnect(context: Context) -> Verdict | None:
+    """Go on as soon as it is settled where the name leads, see `Settling`; until then look again. Since: 0.1."""
+    endpoint = context.endpoint
+    memory = None if endpoint is None else _memory(context, endpoint)
+    if endpoint is None or memory is None:
+        return None
+    settings = memory.settings
+    if context.sweep == 0 and memory.settling is None:
+        memory.failed.clear()
+    used = _used(endpoint, memory)
+    if context.sweep > 0 and used:
+        memory.failed.add(used)
+    if memory.settling is None:
+        began = context.now - (context.outage if context.sweep == 0 else 0.0)
+        memory.settling = Settling(settings, _loss(context), used, began)
+    decision = memory.settling.hear(_look(context, endpoint, memory), context.now)
+    if not decision.goes:
+        return Recheck(settings.poll * _rng.uniform(0.9, 1.1), decision.why)
+    memory.settling = None
+    memory.decided = decision.target
+    is_new = bool(decision.target and used) and decision.target != used and decision.target not in memory.failed
+    slower = min(SLOWEST, GROWTH * context.outage)
+    return Proceed(decision.why, ask_again=max(settings.poll, slower) * _rng.uniform(0.9, 1.1), starts_afresh=is_new)
+
+
+@hookimpl
+def while_connected(context: Context) -> Recheck | Move | None:
+    """With ``watch`` set: look where the name leads, and move when ``answers`` in a row name another target. Since: 0.1."""
+    endpoint = context.endpoint
+    memory = None if endpoint is None else _memory(context, endpoint)
+    if endpoint is None or memory is None:
+        return None
+    settings, memory.settling, memory.decided = memory.settings, None, ""
+    if not settings.watch:
+        return None
+    if memory.watched != context.generation:  # it is usable since now: the name was asked a moment ago
+        memory.watched, memory.row, memory.supposed = context.generation, 0, ""
+        return Recheck(_pause(settings), f"where the name leads, every {settings.watch:g} s")
+    answer = _look(context, endpoint, memory)
+    used = _used(endpoint, memory) or memory.supposed
+    if answer.kind is not Kind.TARGET:
+        memory.row = memory.row if answer.kind is Kind.UNKNOWN else 0
+        return Recheck(_pause(settings), f"where the name leads: {answer}; that is no switch")
+    if not used:  # the driver found the way when we could not: all that can be seen is a change from now on
+        used = memory.supposed = answer.target
+    if answer.target == used:
+        memory.row = 0
+        return Recheck(_pause(settings), f"the name leads to {used}, where we are")
+    memory.row += 1
+    seen = f"the name leads to {answer.target} now, not to {used}: {memory.row} of {settings.answers} answers"
+    if memory.row < settings.answers:
+        return Recheck(settings.poll * _rng.uniform(0.9, 1.0), seen)
+    memory.wanted = answer.target
+    return Move(seen, window=settings.window, drain=settings.drain)
+
+
+def _memory(context: Context, endpoint: Endpoint) -> Memory | None:
+    """What is remembered of the name of *endpoint*; None when it is an address, or the user has pinned one."""
+    memory = context.notes.get(endpoint.authority)
+    if not isinstance(memory, Memory):
+        memory = context.notes[endpoint.authority] = Memory(_settings(context, endpoint))
+    if endpoint.address is not None and endpoint.address not in memory.given:
+        return None
+    return memory if uri.is_name(endpoint.host) else None
+
+
+def _settings(context: Context, endpoint: Endpoint) -> options.Settings:
+    """What its URI says, and else what the plugin's options say."""
+    for where in context.profile.where if context.profile is not None else ():
+        found = uri.read(where, context.options) if isinstance(where, str) else None
+        if found is not None and found[0].authority == endpoint.authority:
+            return found[1]
+    return options.read(context.options)
+
+
+def _used(endpoint: Endpoint, memory: Memory) -> str:
+    """The target that *endpoint* was dialled at; empty: not known."""
+    return uri.canonical(endpoint.address or endpoint.host) if memory.is_known else ""
+
+
+def _loss(context: Context) -> Loss:
+    """What is known of why there is no connection.
+
+    An MQTT 3.1.1 broker has no DISCONNECT: when AWS IoT ends a connection on purpose, all that is seen is its end.
+    """
+    if context.sweep > 0:
+        return Loss.DOWN
+    failure = context.failure
+    if failure is None:
+        return Loss.BLIP
+    is_5 = context.profile is not None and context.profile.protocol == "5"
+    was_closed = failure.cause is Cause.CLOSED_BY_BROKER and (failure.code is not None or not is_5)
+    return Loss.SENT_AWAY if was_closed or failure.cause in AWAY else Loss.BLIP
+
+
+def _look(context: Context, endpoint: Endpoint, memory: Memory) -> Answer:
+    """Where the name of *endpoint* leads now; well within the time that a hook has."""
+    most = SHARE * (context.profile.hook_timeout if context.profile is not None else 5.0)
+    return look(endpoint.host, memory.settings.resolver, min(memory.settings.timeout, most))
+
+
+def _pause(settings: options.Settings) -> float:
+    """Seconds to the next look while connected: jittered, and what confirming it takes is within ``watch``, too."""
+    return max(settings.poll, _rng.uniform(0.5, 1.0) * settings.watch - settings.answers * settings.poll)

@@ -1,0 +1,111 @@
+"""The options of the plugin and of its URIs: what is read, and how what is wrong is refused."""
+
+from __future__ import annotations
+
+import pytest
+from switchgear.endpoint import Endpoint, SessionKind
+from switchgear.errors import InvalidOption, InvalidURI
+from switchgear_iot_dns import Settings, options, provide_endpoints, uri
+
+
+def test_defaults_are_what_users_do_by_hand() -> None:
+    """Without options: the system's resolver, five seconds, three answers a second apart, no watch."""
+    made = options.read({})
+    assert made == Settings()
+    assert (made.resolver, made.wait, made.answers, made.poll, made.watch) == ("os", 5.0, 3, 1.0, 0.0)
+
+
+def test_every_option_is_read_from_texts_and_numbers() -> None:
+    """Each option has the same meaning as a number of a profile and as the text of a URI."""
+    numbers = {"poll": 0.5, "answers": 2, "wait": 0, "bound": 9, "timeout": 1.5, "watch": 20, "window": 3, "drain": 4}
+    texts = {name: str(value) for name, value in numbers.items()}
+    expected = Settings(poll=0.5, answers=2, wait=0, bound=9, timeout=1.5, watch=20, window=3, drain=4)
+    assert options.read(numbers) == options.read(texts) == expected
+    assert set(options.NAMES) == set(numbers) | {"resolver"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("os", "os"),
+        ("authoritative", "authoritative"),
+        ("192.0.2.53", ("192.0.2.53",)),
+        ("192.0.2.53:5353,2001:db8::53", ("192.0.2.53:5353", "2001:db8::53")),
+        (["[2001:db8::53]:5353"], ("[2001:db8::53]:5353",)),
+    ],
+)
+def test_resolvers(value: object, expected: object) -> None:
+    """A resolver is one of two words or a list of name servers, as a text with commas or as a list."""
+    assert options.read({"resolver": value}).resolver == expected
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ("192.0.2.53", ("192.0.2.53", 53)),
+        ("192.0.2.53:5353", ("192.0.2.53", 5353)),
+        ("2001:db8::53", ("2001:db8::53", 53)),
+        ("[2001:db8::53]", ("2001:db8::53", 53)),
+        ("[2001:db8::53]:5353", ("2001:db8::53", 5353)),
+    ],
+)
+def test_places_of_servers(server: str, expected: tuple[str, int]) -> None:
+    """Addresses of both families are read with and without a port."""
+    assert options.place(server) == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"pol": 1}, "the plugin iot_dns has no such option; valid options: answers, bound"),
+        ({"poll": 0}, "0 is no number of seconds from 0.1 to 60"),
+        ({"poll": "1s"}, "'1s' is no number of seconds"),
+        ({"poll": True}, "True is no number"),
+        ({"bound": float("nan")}, "nan is no number"),
+        ({"bound": 10**400}, "is no number of seconds from 0 to 86400"),
+        ({"answers": 2.5}, "2.5 is no whole number from 1 to 20"),
+        ({"answers": 0}, "0 is no whole number from 1 to 20"),
+        ({"resolver": "ns1.example.com"}, "'ns1.example.com' is no IP address of a name server"),
+        ({"resolver": "192.0.2.53:99999"}, "no port from 1 to 65535"),
+        ({"resolver": ""}, "'' is no IP address"),
+        ({"resolver": 5}, '5 is neither "os" nor "authoritative" nor a list'),
+        ({"resolver": []}, "nor a list of name servers"),
+        ({"resolver": ["192.0.2.1"] * 9}, "9 name servers are more than the 8"),
+    ],
+)
+def test_wrong_options(wrong: dict[str, object], message: str) -> None:
+    """A wrong option is refused with its name, its value and what is valid."""
+    with pytest.raises(InvalidOption, match=message.replace("(", r"\(")):
+        options.read(wrong)
+
+
+def test_uri() -> None:
+    """A URI is one endpoint over TLS on 8883, a hunt group, with the endpoint's own options beside ours."""
+    found = uri.read("IOT+DNS://Mqtt1.Example.com?watch=20&priority=2&connect_timeout=3", {"watch": 60, "poll": 2})
+    assert found is not None
+    endpoint, settings = found
+    assert endpoint == Endpoint("mqtts", "mqtt1.example.com", 8883, priority=2, connect_timeout=3.0)
+    assert settings == Settings(watch=20, poll=2)
+    groups = provide_endpoints("iot+dns://mqtt1.example.com:443", {})
+    assert groups is not None
+    [group] = groups
+    assert (group.session, group.endpoints) == (SessionKind.HUNT, (Endpoint("mqtts", "mqtt1.example.com", 443),))
+    assert provide_endpoints("mqtts://mqtt1.example.com", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ("iot+dns://192.0.2.1", InvalidURI, "'192.0.2.1' is an address; DNS switches names"),
+        ("iot+dns://[2001:db8::1]:8883", InvalidURI, "is an address"),
+        ("iot+dns://a.example?address=192.0.2.1", InvalidURI, "address= pins the place"),
+        ("iot+dns://a.example/path", InvalidURI, "cannot read the URI 'iot.dns://a.example/path'"),
+        ("iot+dns://a b", InvalidURI, "iot.dns://a b"),
+        ("iot+dns://a.example?pol=1", InvalidOption, "option 'pol'"),
+        ("iot+dns://a.example?poll=x", InvalidOption, "'x' is no number"),
+    ],
+)
+def test_wrong_uris(wrong: str, error: type[Exception], message: str) -> None:
+    """A wrong URI is refused with the URI as it was written, and the reason."""
+    with pytest.raises(error, match=message):
+        provide_endpoints(wrong, {})
