@@ -1,9 +1,35 @@
-"""A Switchgear driver on AWS's SDK (awsiotsdk, awscrt): MQTT 5, mutual TLS, WebSockets with SigV4."""
+"""AWS's SDK as a driver of Switchgear: ``driver="awscrt"``. Importing this costs nothing; the SDK loads when it is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from switchgear.hookspecs import hookimpl
-from switchgear.report import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from switchgear.drivers.base import Driver, DriverSettings
+
+DRIVERS = ("awscrt",)
+"""Names of drivers that this plugin provides, for messages."""
 
 
 @hookimpl
-def on_event(event: Event) -> None:
-    """Nothing yet."""
+def provide_driver(name: str, settings: DriverSettings, options: Mapping[str, object]) -> Driver | None:
+    """The driver called ``awscrt``; *options* are those of the plugin ``awscrt``, see `switchgear_awscrt.options`.
+
+    Raises:
+        InvalidOption: an option is wrong, or the SDK is not installed.
+
+    Since: 0.1.
+    """
+    if name != "awscrt":
+        return None
+    from switchgear_awscrt.driver import CrtDriver
+    from switchgear_awscrt.options import read_options
+
+    return CrtDriver(settings, read_options(options))
+
+
+__all__ = ["DRIVERS", "provide_driver"]

@@ -1,0 +1,348 @@
+"""One MQTT connection on the SDK: one ``mqtt5.Client``, from its start to its first failure. Its I/O is the SDK's.
+
+The client is stopped at the first failure or loss, and the door that it came through is closed: it cannot try again.
+What it has not delivered by then it drops; the outbox sends it on the next connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any, Final
+
+from switchgear.cause import Cause, Failure, from_exception
+from switchgear.drivers.base import AttemptFailed, Limits
+from switchgear.drivers.flow import LARGEST, PING_ANSWER
+from switchgear.errors import InvalidOption, MessageTooLarge
+
+from switchgear_awscrt.causes import VAGUE, failure_of
+from switchgear_awscrt.mailbox import Mailbox, log
+from switchgear_awscrt.packets import UNKNOWN, codes_of, limits_of, message_of, publish_packet, publish_size, subscribe_packet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from switchgear.delivery import Delivery
+    from switchgear.drivers.base import DriverSettings, Filter, Listener
+
+    from switchgear_awscrt.relay import Relay
+
+GATHER: Final = 262_144
+"""Bytes that may wait inside the SDK before it takes no more; it sends 4 KB at a time (aws-c-mqtt)."""
+
+PING_FILTER: Final = "switchgear/ping/nobody-subscribes-to-this"
+"""The SDK sends PINGREQ when it thinks fit, and does not tell of the answer. An UNSUBSCRIBE of a filter that nobody has
+is answered by every broker (MQTT 5, 3.10.4), changes nothing, and needs no permission."""
+
+LAST_WORDS: Final = 1.0
+"""Seconds that the SDK gets, after the end of a connection, to say why; it has read all of it by then."""
+
+
+class CrtConnection:
+    """A connection through *relay*; see `switchgear.drivers.base.Connection`."""
+
+    def __init__(self, sdk: Any, relay: Relay, settings: DriverSettings, listener: Listener) -> None:
+        self.session_present = False
+        self.limits = Limits()
+        self.in_flight = 0
+        self._mqtt5 = sdk.mqtt5
+        self._relay = relay
+        self._settings = settings
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._mail = Mailbox(self._batch_end)
+        self._client: Any = None
+        self._is_open = True
+        self._is_leaving = False
+        self._is_established = False
+        self._was_writable = True
+        self.acknowledged: asyncio.Future[None] = self._loop.create_future()
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._answers: set[asyncio.Future[Any]] = set()
+        self._opened_at = self._loop.time()
+        self._keepalive = settings.keepalive
+        self._is_proved = False
+        self._ping_sent: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_0 = 0  # QoS 0 messages handed to the SDK, and those that it has written
+        self._written_0 = 0
+        self._count_0 = itertools.count(1)
+        relay.on_room = self._room
+        relay.on_end = self._relay_ended
+
+    def __repr__(self) -> str:
+        return f"<CrtConnection {'open' if self._is_open else 'closed'} {self.in_flight} in flight>"
+
+    def callbacks(self) -> dict[str, Any]:
+        """What the SDK's client calls, on its thread."""
+        post = self._mail.post
+        return {
+            "on_publish_callback_fn": self._published,
+            "on_lifecycle_event_connection_success_fn": lambda data: post(self._succeeded, data),
+            "on_lifecycle_event_connection_failure_fn": lambda data: post(self._failed, data),
+            "on_lifecycle_event_disconnection_fn": lambda data: post(self._disconnected, data),
+            "on_lifecycle_event_stopped_fn": lambda _data: post(self._has_stopped),
+        }
+
+    def start(self, client: Any) -> None:
+        """Send CONNECT through *client*; CONNACK ends `acknowledged`."""
+        self._client = client
+        client.start()
+
+    # Sending. ----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether the connection takes more."""
+        self._was_writable = self._relay.is_writable and self._relay.waiting < GATHER
+        return self._was_writable
+
+    def send(self, delivery: Delivery) -> None:
+        """Send *delivery*, always as new: a new client has packet ids of its own. Raises `MessageTooLarge`."""
+        if not self._is_open or self._is_leaving:
+            return
+        qos = delivery.qos
+        if qos == 2:
+            why = "AWS's SDK carries no QoS 2; publish with qos=1, or choose driver='paho'"
+            raise InvalidOption("qos", why)
+        now = self._loop.time()
+        size = publish_size(delivery, now)
+        limit = self.limits.maximum_packet_size
+        if size > (limit or LARGEST):
+            whose = "the broker" if limit is not None else "MQTT"
+            raise MessageTooLarge(delivery.topic, size, limit or LARGEST, whose=whose)
+        future = self._client.publish(publish_packet(self._mqtt5, delivery, now))
+        self._relay.waiting += size
+        if qos == 0:
+            self._sent_0 += 1
+            future.add_done_callback(self._wrote)
+            return
+        self.in_flight += 1
+        future.add_done_callback(lambda done: self._mail.post(self._acknowledged, delivery, done))
+        if self._timer is None or self.in_flight == 1:
+            self._watch()
+
+    def _wrote(self, _done: Any) -> None:
+        """A QoS 0 message is out. On the SDK's thread."""
+        self._written_0 = next(self._count_0)
+
+    def _acknowledged(self, delivery: Delivery, done: Any) -> None:
+        if not self._is_open:
+            return
+        error = done.exception()
+        if error is not None:
+            failure = failure_of(error)
+            if failure.cause is not Cause.DRIVER_FAILED:
+                return  # the connection is ending, and the outbox has the message
+            log.warning("switchgear.message_not_sent", extra={"topic": delivery.topic, "error": failure.detail})
+            code = UNKNOWN
+        else:
+            reason = done.result().puback.reason_code
+            code = UNKNOWN if reason is None else int(reason)
+        self.in_flight -= 1
+        self._is_proved = True
+        self._listener.on_acknowledged(delivery, code)
+
+    async def subscribe(self, filters: Sequence[Filter]) -> list[int]:
+        """One SUBSCRIBE; its SUBACK codes."""
+        if any(each.qos == 2 for each in filters):
+            raise InvalidOption("qos", "AWS's SDK carries no QoS 2; subscribe with qos=1, or choose driver='paho'")
+        codes = codes_of(await self._ask("subscribe", subscribe_packet(self._mqtt5, filters)))
+        self._healthy()
+        return codes
+
+    async def unsubscribe(self, topic_filters: Sequence[str]) -> list[int]:
+        """One UNSUBSCRIBE; its UNSUBACK codes."""
+        packet = self._mqtt5.UnsubscribePacket(topic_filters=list(topic_filters))
+        codes = codes_of(await self._ask("unsubscribe", packet))
+        self._healthy()
+        return codes
+
+    async def _ask(self, call: str, packet: Any) -> Any:
+        if not self._is_open or self._is_leaving:
+            raise ConnectionError("the connection is closed")
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._answers.add(answer)
+        getattr(self._client, call)(packet).add_done_callback(
+            lambda done: self._mail.post(self._answered, answer, done)
+        )
+        try:
+            return await answer
+        finally:
+            self._answers.discard(answer)
+
+    def _answered(self, answer: asyncio.Future[Any], done: Any) -> None:
+        if answer.done():
+            return
+        error = done.exception()
+        if error is None:
+            answer.set_result(done.result())
+        else:
+            answer.set_exception(ConnectionError(f"the SDK says {failure_of(error).detail}"))
+
+    def acknowledge(self, token: object) -> None:
+        """PUBACK for a received message."""
+        if token is not None and self._is_open and self._client is not None:
+            self._client.invoke_publish_acknowledgement(token)
+
+    # Receiving. --------------------------------------------------------------------------------------------------
+
+    def _published(self, data: Any) -> None:
+        """A message came. On the SDK's thread: it only takes the right to acknowledge it, and leaves a note."""
+        take = data.acquire_publish_acknowledgement_control
+        self._mail.post(self._message, data.publish_packet, None if take is None else take())
+
+    def _message(self, packet: Any, token: Any) -> None:
+        if self._is_open:
+            self._listener.on_message(message_of(packet), token)
+
+    def _batch_end(self) -> None:
+        if self._is_open and self._is_established:
+            self._listener.on_batch_end()
+
+    def _room(self) -> None:
+        if not self._was_writable and self._is_open and self.is_writable:
+            self._listener.on_writable()
+
+    # Is it alive? ------------------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        """Ask the broker for a sign of life, unless one is awaited."""
+        if self._ping_sent is None and self._is_open and not self._is_leaving:
+            self._ping_sent = self._loop.time()
+            packet = self._mqtt5.UnsubscribePacket(topic_filters=[PING_FILTER])
+            self._client.unsubscribe(packet).add_done_callback(lambda done: self._mail.post(self._pong, done))
+            self._watch()
+
+    def _pong(self, done: Any) -> None:
+        if self._is_open and done.exception() is None:
+            self._ping_sent = None
+            self._healthy()
+
+    def _healthy(self) -> None:
+        self._is_proved = True
+        if self._is_open:
+            self._listener.on_healthy()
+
+    def _watch(self) -> None:
+        """Set the timer to the next moment at which something may be overdue; none when nothing can be."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        moments = []
+        if self._ping_sent is not None:
+            moments.append(self._ping_sent + self._ping_deadline())
+        else:
+            patience = self._settings.ack_timeout
+            if patience is not None and self.in_flight:
+                moments.append(max(self._relay.heard_at, self._loop.time() - patience / 2) + patience)
+            if not self._is_proved and self._keepalive:
+                moments.append(self._opened_at + 0.75 * self._keepalive)
+        if moments and self._is_open:
+            self._timer = self._loop.call_at(min(moments), self._tick)
+
+    def _ping_deadline(self) -> float:
+        return min(PING_ANSWER, self._settings.connect_timeout)
+
+    def _tick(self) -> None:
+        """Ping for an overdue acknowledgement, and for the first proof of health; a missing answer is the end."""
+        self._timer = None
+        now = self._loop.time() + 1e-3  # a timer may fire a little early
+        patience = self._settings.ack_timeout
+        if self._ping_sent is not None:
+            if now >= self._ping_sent + self._ping_deadline():
+                detail = f"no answer to a ping in {self._ping_deadline():g} s"
+                self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, detail))
+                return
+        elif patience is not None and self.in_flight and now >= self._relay.heard_at + patience:
+            self.ping()
+        elif not self._is_proved and self._keepalive and now >= self._opened_at + 0.75 * self._keepalive:
+            self.ping()
+        self._watch()
+
+    # What the SDK says. ------------------------------------------------------------------------------------------
+
+    def _succeeded(self, data: Any) -> None:
+        if self.acknowledged.done():
+            return
+        connack = data.connack_packet
+        self.session_present = bool(connack.session_present)
+        self.limits = limits_of(connack, data.negotiated_settings)
+        if self.limits.keepalive is not None:
+            self._keepalive = self.limits.keepalive
+        self._opened_at = self._loop.time()
+        self._is_established = True
+        self.acknowledged.set_result(None)
+        self._watch()
+
+    def _failed(self, data: Any) -> None:
+        self._lose(self._known(failure_of(data.exception, data.connack_packet)))
+
+    def _disconnected(self, data: Any) -> None:
+        self._lose(self._known(failure_of(data.exception, data.disconnect_packet)))
+
+    def _known(self, failure: Failure) -> Failure:
+        """*failure*, with what the socket knows where the SDK is vague."""
+        if failure.code is None and failure.cause in VAGUE and self._relay.is_over:
+            error = self._relay.error
+            return Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error)
+        return failure
+
+    def _relay_ended(self) -> None:
+        """The socket is gone: the SDK is about to say why; if it does not, we do."""
+        if self._is_open and not self._is_leaving:
+            self._loop.call_later(LAST_WORDS, self._lose, self._known(Failure(Cause.CONNECTION_LOST)))
+
+    def _has_stopped(self) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(None)
+
+    # The end. ----------------------------------------------------------------------------------------------------
+
+    async def disconnect(self) -> None:
+        """DISCONNECT after all that was sent, flushed: otherwise the broker publishes the will."""
+        if not self._is_open or self._is_leaving:
+            return
+        self._is_leaving = True
+        client = self._client
+        while self._is_open and not self._all_written(client):
+            await asyncio.sleep(0.002)
+        if self._is_open:
+            self._client = None  # stopped once, and in order
+            client.stop(self._mqtt5.DisconnectPacket())
+            await self._stopped
+            await self._relay.flushed()
+        self.abort()
+
+    def _all_written(self, client: Any) -> bool:
+        """Whether all that was handed to the SDK has gone to its socket: stopping drops what has not."""
+        return self._written_0 >= self._sent_0 and client.get_stats().unacked_operation_count >= self.in_flight
+
+    def abort(self) -> None:
+        """Drop it at once."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(ConnectionError("the connection was lost"))
+        if not self.acknowledged.done():
+            self.acknowledged.cancel()
+        self._relay.abort()
+        client, self._client = self._client, None
+        if client is not None:
+            client.stop()
+
+    def _lose(self, failure: Failure) -> None:
+        if not self._is_open:
+            return
+        if not self._is_established:
+            if not self.acknowledged.done():
+                self.acknowledged.set_exception(AttemptFailed(failure))
+            return
+        is_leaving = self._is_leaving
+        self.abort()
+        if not is_leaving:
+            self._listener.on_lost(failure)

@@ -1,0 +1,162 @@
+"""The driver: dials by itself, and has the SDK speak TLS and MQTT 5 on what it dialled. Does I/O; see `relay`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from attrs import evolve
+from switchgear.cause import Cause, Failure, from_exception
+from switchgear.drivers.base import AttemptFailed, ConnectRequest, DriverFeatures, DriverSettings, Link, Listener
+from switchgear.drivers.link import open_link
+from switchgear.errors import InvalidOption, SwitchgearError
+from switchgear.workers import LOOKUPS
+
+from switchgear_awscrt.causes import VAGUE
+from switchgear_awscrt.client import make_client
+from switchgear_awscrt.connection import CrtConnection
+from switchgear_awscrt.identity import python_context, read_identity
+from switchgear_awscrt.probe import probe
+from switchgear_awscrt.proxy import ask_proxy
+from switchgear_awscrt.relay import Door, Relay
+from switchgear_awscrt.sdk import sdk
+
+if TYPE_CHECKING:
+    from switchgear.drivers.link_base import ByteLink
+    from switchgear.endpoint import Endpoint
+
+    from switchgear_awscrt.options import Options
+
+DOUBT: Final = 0.5
+"""Seconds of TLS after which a probe looks whether the SDK waits with bad news; half the deadline where that is less."""
+
+NO_ANSWER: Final = "before it answered CONNECT; check that this port speaks MQTT 5, and whether it wants TLS or WebSockets"
+
+
+class CrtDriver:
+    """AWS's SDK behind the driver port."""
+
+    name = "awscrt"
+    features = DriverFeatures(protocols=frozenset({"5"}), qos=frozenset({0, 1}))
+
+    def __init__(self, settings: DriverSettings, options: Options) -> None:
+        sdk()  # raises when it is missing
+        if settings.will is not None and settings.will.qos == 2:
+            raise InvalidOption("will.qos", "AWS's SDK carries no QoS 2; use qos=1, or choose driver='paho'")
+        self._settings = settings
+        self._options = options
+
+    async def dial(self, endpoint: Endpoint) -> Link:
+        """Open TCP, through the proxy if there is one; TLS and WebSocket are the SDK's. Raises `AttemptFailed`."""
+        return await self._dial(endpoint)
+
+    async def _dial(self, endpoint: Endpoint) -> ByteLink:
+        proxy = self._options.http_proxy
+        bare = evolve(endpoint, scheme="mqtt", path="")
+        if proxy is None:
+            return await open_link(bare, self._settings)
+        stream = await open_link(evolve(bare, host=proxy.host, port=proxy.port, address=None), self._settings)
+        try:
+            await ask_proxy(stream, proxy, endpoint, self._timeout(endpoint))
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
+
+    def _timeout(self, endpoint: Endpoint) -> float:
+        return endpoint.connect_timeout or self._settings.connect_timeout
+
+    async def connect(self, link: Link, request: ConnectRequest, listener: Listener) -> CrtConnection:
+        """Have the SDK speak on *link*: TLS, WebSocket, CONNECT; wait for CONNACK. Raises `AttemptFailed`."""
+        endpoint = request.endpoint
+        target = endpoint.authority if endpoint.is_tls else None
+        relay = Relay(cast("ByteLink", link), target=target, is_tls=endpoint.is_tls)
+        connection = CrtConnection(sdk(), relay, self._settings, listener)
+        try:
+            with Door() as door:
+                client = await LOOKUPS.run(
+                    lambda: make_client(self._settings, self._options, request, door, connection.callbacks())
+                )
+                connection.start(client)
+                await self._secured(connection, relay, door, endpoint)
+            await self._acknowledged(connection, relay, request)
+        except BaseException as error:
+            connection.abort()
+            if isinstance(error, AttemptFailed | asyncio.CancelledError):
+                raise
+            if isinstance(error, SwitchgearError):
+                raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, str(error))) from error
+            raise AttemptFailed(from_exception(error)) from error
+        return connection
+
+    async def _secured(self, connection: CrtConnection, relay: Relay, door: Door, endpoint: Endpoint) -> None:
+        """Wait until the SDK has come through *door* and is done with TLS, or has failed."""
+        timeout = self._timeout(endpoint)
+
+        async def secure() -> None:
+            await relay.open(door)
+            await relay.secured
+
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(secure()), connection.acknowledged]
+        if endpoint.is_tls:
+            waits.append(asyncio.ensure_future(self._doubt(endpoint, min(DOUBT, timeout / 2))))
+        try:
+            async with asyncio.timeout(timeout):
+                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for each in done - {connection.acknowledged}:
+                each.result()
+        except TimeoutError as error:
+            detail = f"no TLS session with {endpoint.authority} in {timeout:g} s"
+            raise AttemptFailed(Failure(Cause.TLS_TIMEOUT, detail)) from error
+        finally:
+            for each in waits:
+                if each is not connection.acknowledged:
+                    each.cancel()
+
+    async def _doubt(self, endpoint: Endpoint, delay: float) -> None:
+        """After *delay* seconds see what TLS fails of, and raise it; where it does not fail, wait for ever."""
+        await asyncio.sleep(delay)
+        failure = await self._probe(endpoint)
+        if failure is not None and failure.cause is not Cause.TLS_FAILED:
+            raise AttemptFailed(failure)
+        await asyncio.get_running_loop().create_future()
+
+    async def _acknowledged(self, connection: CrtConnection, relay: Relay, request: ConnectRequest) -> None:
+        endpoint = request.endpoint
+        try:
+            async with asyncio.timeout(request.timeout):
+                await asyncio.shield(connection.acknowledged)
+        except TimeoutError as error:
+            if endpoint.is_websocket and not relay.has_heard:
+                detail = f"no answer to the WebSocket upgrade in {request.timeout:g} s"
+                raise AttemptFailed(Failure(Cause.WEBSOCKET_REFUSED, detail)) from error
+            detail = f"no CONNACK from {endpoint.authority} in {request.timeout:g} s"
+            raise AttemptFailed(Failure(Cause.CONNACK_TIMEOUT, detail)) from error
+        except AttemptFailed as error:
+            connection.abort()
+            raise AttemptFailed(await self._explained(error.failure, relay, endpoint)) from error
+
+    async def _explained(self, failure: Failure, relay: Relay, endpoint: Endpoint) -> Failure:
+        """*failure*, with what a probe of our own finds where the SDK does not say which side refused what."""
+        is_vague = failure.cause in VAGUE and failure.code is None
+        if endpoint.is_tls and (failure.cause is Cause.TLS_FAILED or (is_vague and not relay.secured.done())):
+            found = await self._probe(endpoint)
+            if found is not None:
+                return found
+            if is_vague:
+                return Failure(Cause.TLS_FAILED, "the connection was closed during the handshake")
+        return Failure(failure.cause, NO_ANSWER) if is_vague else failure
+
+    async def _probe(self, endpoint: Endpoint) -> Failure | None:
+        tls = self._settings.tls
+        verify = tls is None or tls.verify
+        try:
+            identity = await LOOKUPS.run(lambda: read_identity(tls, self._options))
+            context = await LOOKUPS.run(lambda: python_context(identity, alpn=(), verify=verify))
+            stream = await self._dial(endpoint)
+        except (AttemptFailed, SwitchgearError, OSError):  # no answer is no answer
+            return None
+        return await probe(stream, context, endpoint.host, self._timeout(endpoint))
+
+    def close(self) -> None:
+        """Nothing is held between connections."""

@@ -1,0 +1,74 @@
+"""The one door to AWS's SDK: imported when it is first needed, with what all drivers of a process share. Starts threads.
+
+The SDK has no types, so all of it is `Any` behind this door. One event loop of the SDK's, and so one native thread,
+serves all connections: their callbacks need Python's lock anyway (measured: a second thread adds no message a second).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from typing import Any, Final
+
+from attrs import frozen
+from switchgear.errors import InvalidOption
+
+THREADS: Final = 1
+"""Event-loop threads of the SDK's in this process, whatever the number of connections."""
+
+_ONCE: Final = threading.Lock()  # two threads may build their first transport at the same time
+
+
+@frozen
+class Sdk:
+    """The modules of the SDK that are used here."""
+
+    auth: Any
+    exceptions: Any
+    http: Any
+    io: Any
+    mqtt5: Any
+    builder: Any
+
+
+@frozen
+class Stack:
+    """What every connection of the process uses. The resolver is never asked: connections are dialled by ours."""
+
+    group: Any
+    bootstrap: Any
+
+
+def sdk() -> Sdk:
+    """The SDK.
+
+    Raises:
+        InvalidOption: it is not installed, or cannot be loaded; the message says what to install.
+    """
+    with _ONCE:
+        return _sdk()
+
+
+def stack() -> Stack:
+    """The event loop and what is built on it, made at the first call."""
+    made = sdk()
+    with _ONCE:
+        return _stack(made.io)
+
+
+@functools.cache
+def _sdk() -> Sdk:
+    names = ("awscrt.auth", "awscrt.exceptions", "awscrt.http", "awscrt.io", "awscrt.mqtt5")
+    try:
+        modules = [importlib.import_module(name) for name in (*names, "awsiot.mqtt5_client_builder")]
+    except ImportError as error:
+        why = f"'awscrt' needs AWS's SDK, which cannot be imported ({error}); pip install awsiotsdk"
+        raise InvalidOption("driver", why) from error
+    return Sdk(*modules)
+
+
+@functools.cache
+def _stack(io: Any) -> Stack:
+    group = io.EventLoopGroup(THREADS)
+    return Stack(group, io.ClientBootstrap(group, io.DefaultHostResolver(group)))
