@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
 
-DRIVERS: Final = {"paho": "switchgear.drivers.paho:PahoDriver"}
+DRIVERS: Final = {
+    "paho": "switchgear.drivers.paho:PahoDriver",
+    "awscrt": "switchgear_awscrt.driver:CrtDriver",
+}
 """The drivers of this repository: name, and the class that has the features."""
 
 INSIDE: Final = {"AsyncTransport": {"accept"}}
@@ -194,6 +197,11 @@ def drivers() -> str:
         for each in attrs.fields(DriverFeatures)
     ]
     return table(["Feature", *map(code, features)], rows)
+
+
+def driver_features() -> str:
+    """What each feature means."""
+    return table(["Feature", "Meaning"], ([code(n), meaning] for n, meaning in attributes_of(DriverFeatures).items()))
 
 
 def _feature(value: object) -> str:
@@ -537,6 +545,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "error tree": error_tree,
     "errors": error_table,
     "drivers": drivers,
+    "driver features": driver_features,
     "events": events,
     "log lines": log_lines,
     "options": options,

@@ -108,14 +108,36 @@ class Filter:
 
 @frozen
 class DriverFeatures:
-    """What a driver can do; "no" is a useful answer. The reference shows one row each."""
+    """What a driver can do; "no" is a useful answer. The reference shows one row each.
+
+    Attributes:
+        protocols: The MQTT versions that it speaks. A transport that needs another one is refused when it is built.
+        qos: The qualities of service that it carries. A message or filter that asks for another one is refused.
+        websockets: Whether it takes ``ws://`` and ``wss://``.
+        dials_ahead: Whether it can dial a second endpoint while the first one is slow.
+        dials_tls: Whether dialling goes up to the end of TLS and of the WebSocket upgrade; else only TCP is dialled ahead.
+        pins_address: Whether it can dial a given IP address and still check the host name.
+        manual_ack: Whether a message is acknowledged when we say so, and not before.
+        resumes_packet_ids: Whether a message that was sent and not acknowledged is sent again under its packet id, marked
+            as a repetition, on a resumed session; else it is sent as a new one, and a subscriber may get it twice.
+        sends_pingreq: Whether a ping of ours is PINGREQ; else it is an UNSUBSCRIBE of a filter that nobody has.
+        reports_duplicates: Whether a received message says that it may have been sent before.
+        checks_packet_size: Whether a packet above the size that we announced ends the connection.
+        checks_text: Whether a received text that is no UTF-8 ends the connection; else that message is dropped.
+    """
 
     protocols: frozenset[str] = frozenset({"3.1.1", "5"})
     qos: frozenset[int] = frozenset({0, 1, 2})
     websockets: bool = True
     dials_ahead: bool = True
+    dials_tls: bool = True
     pins_address: bool = True
     manual_ack: bool = True
+    resumes_packet_ids: bool = True
+    sends_pingreq: bool = True
+    reports_duplicates: bool = True
+    checks_packet_size: bool = True
+    checks_text: bool = True
 
 
 class AttemptFailed(Exception):
@@ -146,7 +168,7 @@ class Listener(Protocol):
         ...
 
     def on_healthy(self) -> None:
-        """The broker answered something (PUBACK, PUBREC, PUBCOMP, SUBACK, PINGRESP)."""
+        """The broker answered something (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, PINGRESP)."""
         ...
 
     def on_lost(self, failure: Failure) -> None:
@@ -215,6 +237,8 @@ class Connection(Protocol):
     def send(self, delivery: Delivery) -> None:
         """Send *delivery*: for the first time, or again (DUP, or PUBREL) when it has a packet id of this session.
 
+        A driver that cannot resume packet ids (`DriverFeatures.resumes_packet_ids`) gives none, and sends it as new.
+
         The caller keeps within ``limits``. QoS 0 is not reported by ``on_acknowledged``.
 
         Raises:
@@ -235,7 +259,7 @@ class Connection(Protocol):
         ...
 
     def ping(self) -> None:
-        """Send PINGREQ now."""
+        """Send PINGREQ now, or (`DriverFeatures.sends_pingreq`) what else the broker must answer."""
         ...
 
     async def disconnect(self) -> None:

@@ -116,9 +116,13 @@ def _aws_client(made: Any, values: Any, options: Options, request: ConnectReques
     if signing is not None:
         if not endpoint.is_websocket:
             raise InvalidOption("sigv4", f"it signs a WebSocket; write wss:// in place of {endpoint.scheme}://")
-        return builder.websockets_with_default_aws_signing(signing.region, _credentials(made, signing.profile), **common)
+        return builder.websockets_with_default_aws_signing(
+            signing.region, _credentials(made, signing.profile), **common
+        )
     assert authorizer is not None
-    build = builder.websockets_with_custom_authorizer if endpoint.is_websocket else builder.direct_with_custom_authorizer
+    build = (
+        builder.websockets_with_custom_authorizer if endpoint.is_websocket else builder.direct_with_custom_authorizer
+    )
     token, signature = authorizer.token, authorizer.signature
     return build(
         auth_username=request.username,
@@ -133,4 +137,8 @@ def _aws_client(made: Any, values: Any, options: Options, request: ConnectReques
 
 def _credentials(made: Any, profile: str | None) -> Any:
     provider = made.auth.AwsCredentialsProvider
-    return provider.new_default_chain(stack().bootstrap) if profile is None else provider.new_profile(stack().bootstrap, profile_name=profile)
+    return (
+        provider.new_default_chain(stack().bootstrap)
+        if profile is None
+        else provider.new_profile(stack().bootstrap, profile_name=profile)
+    )

@@ -17,7 +17,15 @@ from switchgear.errors import InvalidOption, MessageTooLarge
 
 from switchgear_awscrt.causes import VAGUE, failure_of
 from switchgear_awscrt.mailbox import Mailbox, log
-from switchgear_awscrt.packets import UNKNOWN, codes_of, limits_of, message_of, publish_packet, publish_size, subscribe_packet
+from switchgear_awscrt.packets import (
+    UNKNOWN,
+    codes_of,
+    limits_of,
+    message_of,
+    publish_packet,
+    publish_size,
+    subscribe_packet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -254,9 +262,9 @@ class CrtConnection:
                 detail = f"no answer to a ping in {self._ping_deadline():g} s"
                 self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, detail))
                 return
-        elif patience is not None and self.in_flight and now >= self._relay.heard_at + patience:
-            self.ping()
-        elif not self._is_proved and self._keepalive and now >= self._opened_at + 0.75 * self._keepalive:
+        elif (patience is not None and self.in_flight and now >= self._relay.heard_at + patience) or (
+            not self._is_proved and self._keepalive and now >= self._opened_at + 0.75 * self._keepalive
+        ):
             self.ping()
         self._watch()
 
@@ -305,7 +313,7 @@ class CrtConnection:
             return
         self._is_leaving = True
         client = self._client
-        while self._is_open and not self._all_written(client):
+        while self._is_open and not self._all_written(client):  # noqa: ASYNC110 - the SDK tells nobody
             await asyncio.sleep(0.002)
         if self._is_open:
             self._client = None  # stopped once, and in order
@@ -336,8 +344,8 @@ class CrtConnection:
             client.stop()
 
     def _lose(self, failure: Failure) -> None:
-        if not self._is_open:
-            return
+        if not self._is_open or failure.cause is Cause.REQUESTED:
+            return  # we have ended it, or are about to
         if not self._is_established:
             if not self.acknowledged.done():
                 self.acknowledged.set_exception(AttemptFailed(failure))

@@ -30,14 +30,25 @@ if TYPE_CHECKING:
 DOUBT: Final = 0.5
 """Seconds of TLS after which a probe looks whether the SDK waits with bad news; half the deadline where that is less."""
 
-NO_ANSWER: Final = "before it answered CONNECT; check that this port speaks MQTT 5, and whether it wants TLS or WebSockets"
+NO_ANSWER: Final = (
+    "before it answered CONNECT; check that this port speaks MQTT 5, and whether it wants TLS or WebSockets"
+)
 
 
 class CrtDriver:
     """AWS's SDK behind the driver port."""
 
     name = "awscrt"
-    features = DriverFeatures(protocols=frozenset({"5"}), qos=frozenset({0, 1}))
+    features = DriverFeatures(
+        protocols=frozenset({"5"}),
+        qos=frozenset({0, 1}),
+        dials_tls=False,
+        resumes_packet_ids=False,
+        sends_pingreq=False,
+        reports_duplicates=False,
+        checks_packet_size=False,
+        checks_text=False,
+    )
 
     def __init__(self, settings: DriverSettings, options: Options) -> None:
         sdk()  # raises when it is missing

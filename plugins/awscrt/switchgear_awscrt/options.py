@@ -44,7 +44,7 @@ def _port(name: str, value: object) -> int:
 def _secret(name: str, value: object) -> Secret:
     """A text, bytes, a `Secret`, a callable, or what stands for one in TOML; the value is not shown, it may be one."""
     if isinstance(value, Mapping) and len(value) == 1:
-        (kind, where), = value.items()
+        ((kind, where),) = value.items()
         if kind in {"env", "file"} and isinstance(where, str):
             return env(where) if kind == "env" else file(where)
     elif isinstance(value, str | bytes | Secret) or callable(value):

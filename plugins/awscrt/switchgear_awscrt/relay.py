@@ -15,7 +15,7 @@ import socket
 import struct
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ class Door:
             with contextlib.suppress(FileNotFoundError):
                 self._folder.rmdir()
 
-    def __enter__(self) -> Door:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -115,6 +115,7 @@ class Relay(asyncio.Protocol):
         self._target = target
         self._request = b""
         self._local: asyncio.Transport | None = None
+        self._local_ended: asyncio.Future[None] = self._loop.create_future()
         self._record_left = 0
         self._record_head = b""
         self.secured: asyncio.Future[None] = self._loop.create_future()
@@ -151,7 +152,8 @@ class Relay(asyncio.Protocol):
             self._local.abort()
 
     async def flushed(self) -> None:
-        """The SDK has ended its side in order: send what is buffered, and close the other."""
+        """Once the SDK has ended its side, and all that it sent has come through: close the broker's side in order."""
+        await self._local_ended
         await self._link.close()
 
     # The SDK's side.
@@ -179,6 +181,8 @@ class Relay(asyncio.Protocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`: the SDK has closed its side."""
         self._local = None
+        if not self._local_ended.done():
+            self._local_ended.set_result(None)
         self.on_end()
 
     def _ask(self, data: bytes) -> None:
