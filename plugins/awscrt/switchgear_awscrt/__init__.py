@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from switchgear.hookspecs import hookimpl
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from switchgear.drivers.base import Driver, DriverSettings
 
-DRIVERS = ("awscrt",)
+DRIVERS: Final = ("awscrt",)
 """Names of drivers that this plugin provides, for messages."""
 
 
