@@ -108,7 +108,7 @@ def paragraphs(text: str) -> str:
 
 def build() -> typer.Typer:
     """A new application with every command, those of plugins included."""
-    from switchgear.cli import demo, outbox, plugins_command, pub, simulate, sub
+    from switchgear.cli import demo, doctor, outbox, plugins_command, pub, simulate, sub
 
     logging.getLogger("switchgear").addHandler(logging.NullHandler())  # people are told by `Notes` and `complain`
     app = typer.Typer(
@@ -124,6 +124,7 @@ def build() -> typer.Typer:
         (demo.demo, "Kill brokers again and again: nothing is lost.", demo.EPILOG),
         (pub.pub, "Publish, and wait for acknowledgements.", pub.EPILOG),
         (sub.sub, "Subscribe, and write what arrives.", sub.EPILOG),
+        (doctor.doctor, "Say what is wrong with a connection, and what to do.", doctor.EPILOG),
         (simulate.simulate, "Simulate a fleet's return: what to set.", simulate.EPILOG),
         (plugins_command.plugins, "Show plugins, drivers and URI schemes.", plugins_command.EPILOG),
     ):
