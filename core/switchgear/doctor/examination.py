@@ -6,6 +6,7 @@ A check that fails skips those that need it, and these say so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ipaddress
 import logging
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from switchgear.doctor.asking import Lookup
-    from switchgear.drivers.base import Connection
     from switchgear.endpoint import Endpoint
     from switchgear.plugins import Registry
     from switchgear.profile import Profile
@@ -235,6 +235,7 @@ class Look:
         endpoint = evolve(self.endpoint, connect_timeout=timeout)
         if driver.features.pins_address:
             endpoint = evolve(endpoint, address=address)
+        connection = None
         try:
             work = mqtt.connect(driver, endpoint, self.profile, client_id, timeout)
             line, connection, ear = await self._bounded("mqtt.connect", 5 * timeout, work)
@@ -245,18 +246,13 @@ class Look:
                 topic = self.wishes.topic or f"switchgear/doctor/{secrets.token_hex(8)}"
                 trip = mqtt.round_trip(connection, ear, topic, is_own=self.wishes.topic is None, timeout=timeout)
                 self.findings.append(await self._bounded("mqtt.round_trip", timeout, trip))
-            await _part(connection, timeout)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await connection.disconnect()
         finally:
+            if connection is not None:
+                connection.abort()  # after a disconnect in order it does nothing
             driver.close()
-
-
-async def _part(connection: Connection, timeout: float) -> None:
-    """Disconnect in order, or drop the connection when that takes more than *timeout* seconds."""
-    try:
-        async with asyncio.timeout(timeout):
-            await connection.disconnect()
-    except TimeoutError:
-        connection.abort()
 
 
 def _is_address(host: str) -> bool:
