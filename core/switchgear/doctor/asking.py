@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import ipaddress
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -24,6 +25,9 @@ Server: TypeAlias = tuple[str, int]
 
 DNS_PORT: Final = 53
 _MOST_SERVERS: Final = 4  # of a zone that are asked; enough to see a change that is under way
+_SERVER: Final = re.compile(
+    r"(?:\[(?P<v6>[^\]]*)\]|(?P<v4>[^:]*))(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
+)
 _TRIES: Final = 3  # a datagram may be lost
 
 
@@ -236,16 +240,13 @@ def parse_server(text: str) -> Server:
     Raises:
         InvalidOption: it is none of these; a name server is given by its address, or its name would have to be looked up.
     """
-    address, port = text, str(DNS_PORT)
-    if text.startswith("["):
-        address, _, port = text[1:].partition("]")
-        port = port.removeprefix(":") or str(DNS_PORT)
-    elif text.count(":") == 1:
-        address, _, port = text.partition(":")
+    found = _SERVER.fullmatch(text)
+    address = (found["v6"] or found["bare"] or found["v4"]) if found else ""
     try:
         ipaddress.ip_address(address)
     except ValueError:
         raise InvalidOption("dns-server", f"{text!r} is no IP address, or ADDRESS:PORT, of a name server") from None
-    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+    port = int(found["port"] or DNS_PORT) if found else 0
+    if not 1 <= port <= 65535:
         raise InvalidOption("dns-server", f"{text!r}: the port is no number from 1 to 65535")
-    return address, int(port)
+    return address, port

@@ -147,7 +147,7 @@ class Look:
         except TimeoutError:
             line = failed(check, f"not finished in {bound + MARGIN:g} s", "try again with a larger --timeout")
         except SwitchgearError as error:
-            line = failed(check, str(error), "see what it says")
+            line = failed(check, str(error), "correct what it names")
         except Exception as error:
             log.exception("switchgear.check_failed", extra={"check": check})
             line = failed(check, f"the check itself failed: {type(error).__name__}: {error}", "please report it")

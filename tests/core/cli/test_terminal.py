@@ -5,8 +5,12 @@ import pty
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from switchgear.testing import ThreadedBroker
 
 COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3|4|9|10)[0-9](?:;[0-9;]*)?m")
 
@@ -73,3 +77,15 @@ def test_no_color(arguments: tuple[str, ...]) -> None:
 def test_colours() -> None:
     """Without NO_COLOR help on a terminal has colours; the pattern of the other test finds them."""
     assert COLOUR.search(on_terminal("--help")[1])
+
+
+def test_doctor_on_a_terminal(switchgear_broker: ThreadedBroker) -> None:
+    """On a terminal the doctor shows what it looks at while it looks, then a coloured table, ways out in lines of their own."""
+    switchgear_broker.faults.refuse(4)
+    code, out = on_terminal("doctor", switchgear_broker.uri)
+    assert code == 3
+    assert f"{switchgear_broker.uri}: MQTT CONNECT" in out
+    assert "-> check username and password" in out
+    assert COLOUR.search(out)
+    _, plain = on_terminal("doctor", switchgear_broker.uri, environment={"NO_COLOR": "1"})
+    assert not COLOUR.search(plain)

@@ -91,7 +91,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Callable[[], Any]:
-    """``async with bench() as b``: names that lead to 127.0.0.1."""
+    """Makes a `Bench` for ``async with``, whose names lead to 127.0.0.1."""
 
     @asynccontextmanager
     async def begin() -> AsyncIterator[Bench]:

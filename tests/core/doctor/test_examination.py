@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -16,7 +17,7 @@ from switchgear.testing import Broker, ThreadedBroker
 from switchgear_certs import Authority, Certificate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable, Iterator
 
 NAME = "mqtt1.example.com"
 
@@ -61,7 +62,7 @@ def leaf(authority: Authority, *purposes: x509.ObjectIdentifier, days: float = 3
 
 
 @pytest.fixture
-def silent_port() -> AsyncIterator[int]:
+def silent_port() -> Iterator[int]:
     """A port that accepts connections and never says anything."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
@@ -250,7 +251,7 @@ async def test_without_cryptography(
     monkeypatch.setattr(certificates, "is_able", lambda: False)
     async with bench() as b:
         old = dt.datetime.now(dt.UTC) - dt.timedelta(days=40)
-        made = {
+        made: dict[str, Callable[[], Certificate]] = {
             "good": lambda: b.authority.server(NAME),
             "name": lambda: b.authority.server("other.example.com"),
             "purpose": lambda: leaf(b.authority, ExtendedKeyUsageOID.CLIENT_AUTH),
@@ -282,7 +283,7 @@ async def test_our_own_certificate(bench: Any, tmp_path: Any) -> None:
     """The certificate that we show has a line, and one that is no client's, or ends soon, is said to be so."""
     async with bench() as b:
         server = b.server_side()
-        server.verify_mode = __import__("ssl").CERT_REQUIRED
+        server.verify_mode = ssl.CERT_REQUIRED
         async with Broker() as broker:
             port = await broker.start(ssl=server)
             where = f"mqtts://{NAME}:{port}"
