@@ -15,7 +15,7 @@ from switchgear.cli.output import as_json, payload_facts, write_line
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
 from switchgear.outbox.file import APPLICATION, SCHEMA, OutboxFile, open_file
 from switchgear.outbox.lock import FileLock, holder
-from switchgear.outbox.rows import Row, checksum, unpack_properties
+from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
 
 if TYPE_CHECKING:
@@ -80,19 +80,17 @@ def requeue(file: File, *, json: Json = False) -> None:
     """Put the messages in quarantine back, as new ones, as they are now: look at them with export first."""
     opened = _owned(file)
     try:
-        again: list[tuple[object, ...]] = []
+        again: list[Row] = []
         numbers: list[int] = []
-        size = 0
         sequence = opened.next_sequence
         for number, *values in opened.db.execute(f"SELECT number, {COLUMNS} FROM quarantine ORDER BY number"):  # noqa: S608 - our columns
             row = _mended(tuple(values), sequence)
             if row is None:
                 continue
-            again.append((row.sequence, row.topic, row.payload, row.flags, row.checksum, row.extra, row.expires_at))
+            again.append(row)
             numbers.append(number)
-            size += row.size
             sequence += 1
-        opened.commit(again, size)
+        opened.commit([pack_rows(again)])
         for number in numbers:
             opened.db.execute("DELETE FROM quarantine WHERE number = ?", (number,))
         left = opened.db.execute("SELECT count(*) FROM quarantine").fetchone()[0]

@@ -13,7 +13,6 @@ import os
 import sqlite3
 import stat
 import time
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +20,7 @@ from attrs import define, field
 
 from switchgear.errors import UnreadableFile
 from switchgear.outbox.lock import FileLock
-from switchgear.outbox.rows import Row
+from switchgear.outbox.rows import BLOCK, Block, Row, pack_rows
 from switchgear.outbox.salvage import COLUMNS, as_row, salvage
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ INSERT INTO meta VALUES (1, 0, 0, 1, 0);
 MIGRATIONS: Final[dict[int, str]] = {}
 """By schema version: the statements that make the next one of it."""
 
-_BLOCKS: Final = (512, 64, 8, 1)
-"""Rows in one INSERT: a few sizes only, so that each is prepared once. 512 rows have 3585 of SQLite's 32766 parameters."""
+_BLOCKS: Final = (BLOCK, 16, 1)
+"""Rows in one INSERT: a few sizes only, so that each is prepared once."""
 
 CHECKED: Final = 512 * 2**20
 """Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
@@ -107,54 +106,46 @@ class OutboxFile:
 
     def commit(
         self,
-        rows: Sequence[tuple[object, ...]],
-        size: int,
+        blocks: Iterable[Block],
         removed: Sequence[int] = (),
-        removed_rows: int = 0,
         removed_size: int = 0,
         *,
         exactly_once: bool | None = None,
     ) -> None:
-        """Write *rows* and remove the sequences *removed*, all or nothing; on disk when it returns.
+        """Write *blocks* and remove the rows *removed*, all or nothing; on disk when it returns.
 
-        *removed* may name rows that were never written: *removed_rows* and *removed_size* count those that were.
+        *removed_size* is in bytes. *blocks* may be made while it is written; nothing is written when there is nothing.
         """
-        db = self.db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            self._insert(rows)
+        coming = iter(blocks)
+        block = next(coming, None)
+        if block is None and not removed and exactly_once is None:
+            return
+        count, size = -len(removed), -removed_size
+        with self._transaction():
+            accepted_at = now_ms()
+            while block is not None:
+                self._insert(block, accepted_at)
+                count += block.count
+                size += block.size
+                block = next(coming, None)
             self._delete(removed)
-            db.execute(
+            self.db.execute(
                 "UPDATE meta SET messages = max(0, messages + ?1), bytes = iif(messages + ?1 <= 0, 0, max(0, bytes + ?2)),"
-                " floor = max(floor, ifnull((SELECT min(sequence) FROM message), floor), ?3),"
+                " floor = max(floor, ifnull((SELECT min(sequence) FROM message), ?3)),"
                 " exactly_once = ifnull(?4, exactly_once)",
-                (len(rows) - removed_rows, size - removed_size, self._floor(rows, removed), exactly_once),
+                (count, size, max(removed, default=0) + 1, exactly_once),
             )
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
-        self.messages += len(rows) - removed_rows
-        self.bytes += size - removed_size
+        self.messages += count
+        self.bytes += size
 
-    def _floor(self, rows: Sequence[tuple[object, ...]], removed: Sequence[int]) -> int:
-        """One more than the last sequence when the table is empty after this; else 0: the table knows."""
-        if rows or not removed or self.db.execute("SELECT 1 FROM message LIMIT 1").fetchone() is not None:
-            return 0
-        return max(removed) + 1
-
-    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
-        accepted_at = now_ms()
-        plain = all(len(row) == 5 for row in rows)
-        if not plain:
-            rows = [row if len(row) == 7 else (*row, b"", None) for row in rows]
+    def _insert(self, block: Block, accepted_at: int) -> None:
         start = 0
-        for size in _BLOCKS:
-            while len(rows) - start >= size:
-                values = [accepted_at, *chain.from_iterable(rows[start : start + size])]
-                self.db.execute(_insertion(size, 5 if plain else 7), values)
-                start += size
+        for rows in _BLOCKS:
+            step = rows * block.columns
+            while len(block.values) - start >= step:
+                values = block.values if len(block.values) == step else block.values[start : start + step]
+                self.db.execute(_insertion(rows, block.columns), [accepted_at, *values])
+                start += step
 
     def _delete(self, removed: Sequence[int]) -> None:
         single: list[int] = []
@@ -444,11 +435,11 @@ def recover(
     try:
         for row in salvage(moved):
             batch.append(row)
-            if len(batch) == 2048:
+            if len(batch) == BLOCK:
                 count += _adopt(file, batch)
                 batch.clear()
         count += _adopt(file, batch)
-        file.commit((), 0, exactly_once=True)  # whether QoS 2 was under way is not known any more
+        file.commit((), exactly_once=True)  # whether QoS 2 was under way is not known any more
         file.load_meta()
         file.exactly_once = True
     except BaseException:
@@ -459,9 +450,8 @@ def recover(
 
 
 def _adopt(file: OutboxFile, batch: list[Row]) -> int:
-    rows = [(r.sequence, r.topic, r.payload, r.flags, r.checksum, r.extra, r.expires_at) for r in batch]
-    file.commit(rows, sum(row.size for row in batch))
-    return len(rows)
+    file.commit([pack_rows(batch)])
+    return len(batch)
 
 
 def _aside(path: str) -> str:

@@ -257,12 +257,17 @@ class SqliteOutbox(MemoryOutbox):
     def end(self, delivery: Delivery, state: DeliveryState, error: BaseException | None = None) -> None:
         """*delivery* leaves, as *state*."""
         super().end(delivery, state, error)
-        writer = self.writer
-        writer.removals.append(delivery)  # type: ignore[arg-type]  # every delivery of this outbox is one
-        if writer.is_idle:
-            writer.kick()
+        if delivery.disk != QUEUED:  # type: ignore[attr-defined]  # else: the writer comes to it, and sees that it ended
+            self._remove(delivery)  # type: ignore[arg-type]  # every delivery of this outbox is one
         if self._is_spilling and len(self.pending) < self._low:
             self._load_soon()
+
+    def _remove(self, delivery: StoredDelivery) -> None:
+        """*delivery* has ended: its row, if it has one, is to go."""
+        writer = self.writer
+        writer.removals.append(delivery)
+        if writer.is_idle:
+            writer.kick()
 
     def requeue(self) -> list[Delivery]:
         """Part of `switchgear.outbox.port.Outbox`."""
@@ -483,7 +488,7 @@ class SqliteOutbox(MemoryOutbox):
                     continue
                 removed.append(sequence)
                 size += length
-        file.commit((), 0, removed, len(removed), size)
+        file.commit((), removed, size)
         following = _seconds(file.next_expiry(after=self._loaded)) if len(pairs) < 2000 else self._spilled_expiry
         with self.room:
             self._in_count -= len(removed)

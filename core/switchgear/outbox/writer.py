@@ -18,21 +18,22 @@ from attrs import define, field
 
 from switchgear.message import DeliveryState
 from switchgear.outbox.file import is_corrupt, recover
-from switchgear.outbox.rows import pack_delivery
+from switchgear.outbox.rows import BLOCK, pack_deliveries
 from switchgear.outbox.stored import QUEUED, TAKEN, WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from switchgear.delivery import Delivery
     from switchgear.outbox.file import OutboxFile
+    from switchgear.outbox.rows import Block
     from switchgear.outbox.stored import StoredDelivery
 
 log = logging.getLogger("switchgear.outbox")
 
 LINGER: Final = 0.005
-"""Seconds that messages are gathered for one commit, when nobody waits for it. A message that is acknowledged within
-them is never written. It bounds what the death of the process can take that was accepted and not reported as stored."""
+"""Seconds that messages are gathered for one commit, at least, when nobody waits for it. A message that is acknowledged
+within them is never written."""
 
 REMOVAL_LINGER: Final = 0.05
 """The same when there are only rows to remove: a row that stays too long costs a duplicate, and only after a crash."""
@@ -43,10 +44,18 @@ RETRY: Final = 1.0
 BEHIND: Final = 20_000
 """Messages that may wait for the writer before a publisher waits for it: about 15 MB of 128-byte messages."""
 
+LONGEST_LINGER: Final = 0.1
+"""Seconds that they are gathered at most: as long as the last commit took, so that the writer takes no more than half of
+the time. It bounds, with the time of a commit, what the death of the process can take that was not reported as stored."""
+
+GATHERED: Final = 16_384
+"""Messages that end the gathering."""
+
 BATCH: Final = 8192
 """Messages in one commit: what a writer that fell behind holds twice for a moment."""
 
-_LIVING: Final = (DeliveryState.STORED, DeliveryState.SENT)
+_STORED: Final = DeliveryState.STORED
+_SENT: Final = DeliveryState.SENT
 
 
 @define(eq=False)
@@ -79,6 +88,7 @@ class Writer:
     _is_closing: bool = field(default=False, init=False)
     _has_ended: bool = field(default=False, init=False)
     _is_committing: bool = field(default=False, init=False)
+    _lasted: float = field(default=0.0, init=False)  # seconds, the last commit
     _waiting: int = field(default=0, init=False)
     _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
@@ -205,10 +215,20 @@ class Writer:
             self._hurry.clear()
             with self._work:
                 self._work.wait_for(lambda: self._is_closing, self.retry)
-        elif len(self.queue) < BATCH:
-            self._hurry.wait(self.linger if self.queue else max(self.linger, REMOVAL_LINGER))
+        else:
+            self._gather()
         self._hurry.clear()
         return not self._is_closing
+
+    def _gather(self) -> None:
+        """Linger, unless somebody waits; forget what ends meanwhile at the head of the queue, where the oldest are."""
+        queue = self.queue
+        until = time.monotonic() + max(self.linger if queue else max(self.linger, REMOVAL_LINGER), self._lasted)
+        while (left := until - time.monotonic()) > 0 and len(queue) < GATHERED:
+            if self._hurry.wait(min(left, self.linger)):
+                break
+            while queue and (head := queue[0])._state is not _STORED and head._state is not _SENT:
+                queue.popleft()
 
     def _flag_differs(self) -> bool:
         return self._exactly_once_wanted is not None and self._exactly_once_wanted != self.exactly_once
@@ -218,12 +238,14 @@ class Writer:
         more = True
         while more:
             try:
+                started = time.monotonic()
                 self._is_committing = True  # before the queue is emptied
                 try:
                     self._commit()
                 finally:
                     self._is_committing = False
-                more = len(self.queue) >= BATCH or (self._is_closing and bool(self.queue))
+                self._lasted = min(LONGEST_LINGER, time.monotonic() - started)
+                more = len(self.queue) >= GATHERED or (self._is_closing and bool(self.queue))
                 if self._has_jobs and not self._is_closing:
                     self._has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten
                     if self.jobs(self.file):
@@ -238,40 +260,42 @@ class Writer:
                 self._changed.notify_all()
 
     def _commit(self) -> None:
-        removals, queue = self.removals, self.queue
         # Removals first: none of them can then be younger than a message that is still in the queue afterwards.
-        removed = [removals.popleft() for _ in range(len(removals))]
-        batch: list[StoredDelivery] = []
-        taken = [queue.popleft() for _ in range(min(len(queue), BATCH))]
-        for delivery in taken:
-            delivery.disk = TAKEN  # before the look: who ends it from now on finds it in the removals
-            if delivery._state in _LIVING:
-                batch.append(delivery)
+        removed = _take(self.removals, len(self.removals))
         gone = [d for d in removed if d.disk == WRITTEN]
         flag = self._exactly_once_wanted if self._flag_differs() else None
-        if not (batch or gone or flag is not None):
-            return
-        offset = self.offset()
+        batch: list[StoredDelivery] = []
         try:
-            rows = [pack_delivery(delivery, offset) for delivery in batch]
             self.file.commit(
-                rows,
-                sum(len(d.payload) + len(d.topic) for d in batch),
-                [d.sequence for d in removed],
-                len(gone),
-                sum(len(d.payload) + len(d.topic) for d in gone),
+                self._blocks(batch),
+                [d.sequence for d in gone],
+                sum([len(d.payload) + len(d.topic) for d in gone]),
                 exactly_once=flag,
             )
         except BaseException:
             for delivery in batch:
                 delivery.disk = QUEUED
-            queue.extendleft(reversed(batch))
-            removals.extendleft(reversed(removed))
+            self.queue.extendleft(reversed(batch))
+            self.removals.extendleft(reversed(removed))
             raise
         for delivery in batch:
             delivery.disk = WRITTEN
         if flag is not None:
             self.exactly_once = flag
+
+    def _blocks(self, batch: list[StoredDelivery]) -> Iterator[Block]:
+        """The queue as rows, a block at a time, each taken as late as can be: what ends before is never written."""
+        offset = self.offset()
+        for _ in range(0, min(len(self.queue), BATCH), BLOCK):
+            block: list[StoredDelivery] = []
+            for delivery in _take(self.queue, min(len(self.queue), BLOCK)):
+                delivery.disk = TAKEN  # before the look: who ends it from now on finds it in the removals
+                state = delivery._state
+                if state is _STORED or state is _SENT:
+                    block.append(delivery)
+            batch += block
+            if block:
+                yield pack_deliveries(block, offset)
 
     def _succeeded(self) -> None:
         if self.failure is not None:
@@ -314,7 +338,7 @@ class Writer:
         ended = {d.sequence for d in self.removals}
         stay = {d.sequence for d in living} | ended
         stale = sorted(s for s in have if s <= known and s not in stay)  # they had left
-        new.commit((), 0, stale, len(stale), 0)
+        new.commit((), stale)
         new.db.execute("UPDATE meta SET floor = 1")
         waiting = {d.sequence for d in self.queue}
         again = [d for d in living if d.sequence not in have and d.sequence not in ended and d.sequence not in waiting]
@@ -325,3 +349,8 @@ class Writer:
             lost.disk = QUEUED  # type: ignore[attr-defined]  # the same
         self.queue.extendleft(reversed(again))  # type: ignore[arg-type]  # the same
         self.lost(count, size)
+
+
+def _take(queue: deque[StoredDelivery], count: int) -> list[StoredDelivery]:
+    """The first *count*; others may append meanwhile."""
+    return [queue.popleft() for _ in range(count)]
