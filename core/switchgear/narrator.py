@@ -32,6 +32,7 @@ LEVELS: Final[dict[str, int]] = {
     "message_expired": logging.WARNING,
     "deduplication_failed": logging.ERROR,
     "outbox_recovered": logging.ERROR,
+    "outbox_clock_back": logging.WARNING,
     "outbox_quarantined": logging.ERROR,
     "outbox_unwritable": logging.ERROR,
     "outbox_writable": logging.INFO,

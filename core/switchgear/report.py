@@ -40,6 +40,7 @@ WORDS: Final[dict[str, str]] = {
     "message_dropped": "{count} message(s) dropped: {why}",
     "message_expired": "{count} message(s) expired",
     "outbox_recovered": "{path} was broken ({why}); moved to {moved}, {count} message(s) were read from it",
+    "outbox_clock_back": "the wall clock is {seconds:.0f} s before what {path} noted; messages there expire that much later",
     "outbox_quarantined": "{count} message(s) of {path} moved aside: {why}",
     "outbox_unwritable": "{path} cannot be written: {why}",
     "outbox_writable": "{path} can be written again",

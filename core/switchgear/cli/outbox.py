@@ -13,7 +13,8 @@ import typer
 from switchgear.cli.app import OK
 from switchgear.cli.output import as_json, payload_facts, write_line
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
-from switchgear.outbox.file import APPLICATION, SCHEMA, OutboxFile, open_file
+from switchgear.outbox.clock import FileClock
+from switchgear.outbox.file import APPLICATION, SCHEMA, OutboxFile, noted_in, open_file
 from switchgear.outbox.lock import FileLock, holder
 from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
@@ -66,13 +67,14 @@ def export(
     """Write the messages of FILE as JSON lines, oldest first; FILE keeps them."""
     del json
     with _reading(file) as db:
+        clock = _clock(db)
         if quarantine:
             rows = db.execute(f"SELECT number, why, {COLUMNS} FROM quarantine ORDER BY number")  # noqa: S608 - our columns
             for number, why, *values in rows:
-                write_line(as_json({"number": number, "why": why, **_message(tuple(values))}))
+                write_line(as_json({"number": number, "why": why, **_message(tuple(values), clock)}))
         else:
             for values in db.execute(f"SELECT {COLUMNS} FROM message ORDER BY sequence"):  # noqa: S608 - our columns
-                write_line(as_json(_message(values)))
+                write_line(as_json(_message(values, clock)))
     raise typer.Exit(OK)
 
 
@@ -165,7 +167,7 @@ def _facts(path: str, db: sqlite3.Connection) -> dict[str, object]:
     first, last, expiring, expired = db.execute(
         "SELECT min(accepted_at), max(accepted_at), count(expires_at), count(CASE WHEN expires_at <= ? THEN 1 END)"
         " FROM message",
-        (time.time() * 1000,),
+        (_clock(db).now() * 1000,),
     ).fetchone()
     quarantined = db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
     now = time.time()
@@ -196,7 +198,13 @@ def _holder(path: str) -> int | None:
     return None
 
 
-def _message(values: tuple[Any, ...]) -> dict[str, object]:
+def _clock(db: sqlite3.Connection) -> FileClock:
+    clock = FileClock(time.monotonic, time.time)
+    clock.resume(*noted_in(db))
+    return clock
+
+
+def _message(values: tuple[Any, ...], clock: FileClock) -> dict[str, object]:
     row = as_row(values)
     if row is None:
         return {"sequence": values[0], "is_sound": False}
@@ -210,7 +218,7 @@ def _message(values: tuple[Any, ...]) -> dict[str, object]:
         **payload_facts(row.payload),
     }
     if row.expires_at is not None:
-        facts["expires_at"] = row.expires_at / 1000
+        facts["expires_at"] = row.expires_at / 1000 - clock.noted()[1] / 1000
     if row.extra:
         facts["properties"] = row.extra.decode("utf-8", "replace")
     return facts

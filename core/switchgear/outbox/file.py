@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from switchgear.profile import Durability
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """``PRAGMA user_version`` of what this version writes."""
 
 APPLICATION: Final = 0x53474F42
@@ -41,11 +41,13 @@ CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL
 CREATE TABLE quarantine (number INTEGER PRIMARY KEY AUTOINCREMENT, found_at INTEGER, why TEXT, sequence, topic,
     payload, flags, extra, accepted_at, expires_at, checksum);
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER, bytes INTEGER, floor INTEGER,
-    exactly_once INTEGER);
-INSERT INTO meta VALUES (1, 0, 0, 1, 0);
+    exactly_once INTEGER, noted_at INTEGER, skew INTEGER);
+INSERT INTO meta VALUES (1, 0, 0, 1, 0, NULL, NULL);
 """
 
-MIGRATIONS: Final[dict[int, str]] = {}
+MIGRATIONS: Final[dict[int, str]] = {
+    1: "ALTER TABLE meta ADD COLUMN noted_at INTEGER; ALTER TABLE meta ADD COLUMN skew INTEGER;",
+}
 """By schema version: the statements that make the next one of it."""
 
 _BLOCKS: Final = (BLOCK, 16, 1)
@@ -55,8 +57,14 @@ CHECKED: Final = 512 * 2**20
 """Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
 they are read."""
 
+END: Final = 1 << 62
+"""Above every sequence."""
+
 SPARE: Final = 1024
 """Free pages, 4 MB, that an empty file may keep."""
+
+STEP: Final = 1000
+"""Milliseconds that the wall clock must have stepped for the file to be told of it, when there is nothing else to tell."""
 
 _GATHERED: Final = 8 * 2**20
 """Bytes of payload that one read may bring."""
@@ -90,13 +98,18 @@ class OutboxFile:
     next_sequence: int = field(default=1, init=False)
     exactly_once: bool = field(default=False, init=False)
     """Whether a process that sent QoS 2 ended without knowing that the broker forgot its packet ids."""
+    noted_at: int | None = field(default=None, init=False)
+    """The wall clock when that was last written, in milliseconds since 1970; None: never."""
+    skew: int = field(default=0, init=False)
+    """Milliseconds: the file's time, in which its messages expire, less the wall clock's, at that moment."""
 
     def load_meta(self) -> None:
         """Read the counts."""
-        row = self.db.execute("SELECT messages, bytes, floor, exactly_once FROM meta").fetchone()
+        row = self.db.execute("SELECT messages, bytes, floor, exactly_once, noted_at, skew FROM meta").fetchone()
         if row is None:
             raise sqlite3.DatabaseError("its table of counts is empty")
-        self.messages, self.bytes, self.floor, exactly_once = row
+        self.messages, self.bytes, self.floor, exactly_once, self.noted_at, skew = row
+        self.skew = skew or 0
         self.exactly_once = bool(exactly_once)
         last = self.db.execute("SELECT max(sequence) FROM message").fetchone()[0]
         self.floor = max(self.floor, 1)
@@ -111,15 +124,18 @@ class OutboxFile:
         removed_size: int = 0,
         *,
         exactly_once: bool | None = None,
+        noted: tuple[int, int] | None = None,
     ) -> None:
         """Write *blocks* and remove the rows *removed*, all or nothing; on disk when it returns.
 
-        *removed_size* is in bytes. *blocks* may be made while it is written; nothing is written when there is nothing.
+        *removed_size* is in bytes. *blocks* may be made while it is written. *noted* is what `FileClock.noted` says.
+        Nothing is written when there is nothing to write.
         """
         coming = iter(blocks)
         block = next(coming, None)
-        if block is None and not removed and exactly_once is None:
+        if block is None and not removed and exactly_once is None and not self.differs(noted):
             return
+        noted_at, skew = noted or (self.noted_at, self.skew)
         count, size = -len(removed), -removed_size
         with self._transaction():
             accepted_at = now_ms()
@@ -132,11 +148,16 @@ class OutboxFile:
             self.db.execute(
                 "UPDATE meta SET messages = max(0, messages + ?1), bytes = iif(messages + ?1 <= 0, 0, max(0, bytes + ?2)),"
                 " floor = max(floor, ifnull((SELECT min(sequence) FROM message), ?3)),"
-                " exactly_once = ifnull(?4, exactly_once)",
-                (count, size, max(removed, default=0) + 1, exactly_once),
+                " exactly_once = ifnull(?4, exactly_once), noted_at = ?5, skew = ?6",
+                (count, size, max(removed, default=0) + 1, exactly_once, noted_at, skew),
             )
         self.messages += count
         self.bytes += size
+        self.noted_at, self.skew = noted_at, skew
+
+    def differs(self, noted: tuple[int, int] | None) -> bool:
+        """Whether the wall clock has stepped since the file was told of it."""
+        return noted is not None and abs(noted[1] - self.skew) > STEP
 
     def _insert(self, block: Block, accepted_at: int) -> None:
         start = 0
@@ -189,19 +210,25 @@ class OutboxFile:
 
     # Reading. ----------------------------------------------------------------------------------------------------
 
-    def read(self, after: int, limit: int) -> tuple[list[Row], list[int], bool]:
-        """The first rows after sequence *after*, at most *limit*; the sequences of unsound ones; whether these were all."""
+    def read(
+        self, limit: int, *, after: int = -1, before: int = END, newest: bool = False
+    ) -> tuple[list[Row], list[int], bool]:
+        """Rows between the sequences *after* and *before*, the first or the *newest*, at most *limit*, in order.
+
+        With them the sequences of unsound ones, and whether these were all.
+        """
+        chosen = f"sequence > ? AND sequence < ? ORDER BY sequence {'DESC' if newest else 'ASC'} LIMIT ?"
         wanted = limit
         while wanted > 1:
             size = self.db.execute(
-                "SELECT sum(length(payload)) FROM (SELECT payload FROM message WHERE sequence > ?"
-                " ORDER BY sequence LIMIT ?)",
-                (after, wanted),
+                f"SELECT sum(length(payload)) FROM (SELECT payload FROM message WHERE {chosen})",  # noqa: S608 - our text
+                (after, before, wanted),
             ).fetchone()[0]
             if (size or 0) <= _GATHERED:
                 break
             wanted = max(1, wanted // 4)
-        text, count = self.db.execute(_GATHER, (after, wanted)).fetchone()
+        query = f"{_GATHER} (SELECT * FROM message WHERE {chosen})"  # noqa: S608 - our text
+        text, count = self.db.execute(query, (after, before, wanted)).fetchone()
         rows: list[Row] = []
         bad: list[int] = []
         try:
@@ -209,15 +236,14 @@ class OutboxFile:
                 row = _parse(line)
                 (rows if row.is_sound else bad).append(row if row.is_sound else row.sequence)  # type: ignore[arg-type]  # each to its own
         except (ValueError, TypeError):
-            rows, bad = self._read_singly(after, wanted)
+            rows, bad = self._read_singly(chosen, (after, before, wanted))
         rows.sort(key=lambda row: row.sequence)
         return rows, bad, count < wanted
 
-    def _read_singly(self, after: int, limit: int) -> tuple[list[Row], list[int]]:
+    def _read_singly(self, chosen: str, values_of: tuple[int, int, int]) -> tuple[list[Row], list[int]]:
         rows: list[Row] = []
         bad: list[int] = []
-        query = f"SELECT {COLUMNS} FROM message WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - our columns
-        for values in self.db.execute(query, (after, limit)):
+        for values in self.db.execute(f"SELECT {COLUMNS} FROM message WHERE {chosen}", values_of):  # noqa: S608 - our columns
             row = as_row(values)
             if row is not None and row.is_sound:
                 rows.append(row)
@@ -225,22 +251,22 @@ class OutboxFile:
                 bad.append(values[0])
         return rows, bad
 
-    def expired(self, now: int, limit: int = 2000, *, after: int = 0) -> list[tuple[int, int]]:
-        """Sequence and size of rows after sequence *after* that are past their time at *now* (milliseconds)."""
+    def expired(self, now: int, limit: int = 2000, *, after: int = -1, before: int = END) -> list[tuple[int, int]]:
+        """Sequence and size of rows between *after* and *before* that are past their time at *now* (the file's, in ms)."""
         text = self.db.execute(
-            "SELECT group_concat(sequence || ',' || (length(payload) + length(CAST(topic AS TEXT))), ';') FROM"
-            " (SELECT * FROM message WHERE expires_at <= ? AND sequence > ? ORDER BY expires_at LIMIT ?)",
-            (now, after, limit),
+            "SELECT group_concat(sequence || ',' || (length(payload) + length(CAST(topic AS TEXT))), ';') FROM (SELECT *"
+            " FROM message WHERE expires_at <= ? AND +sequence > ? AND +sequence < ? ORDER BY expires_at LIMIT ?)",
+            (now, after, before, limit),
         ).fetchone()[0]
         pairs = [part.split(",") for part in (text or "").split(";") if part]
         return [(int(sequence), int(size)) for sequence, size in pairs]
 
-    def next_expiry(self, *, after: int = 0) -> int | None:
-        """When the first row after sequence *after* expires, in milliseconds since 1970; None: no row does."""
-        query = "SELECT min(expires_at) FROM message WHERE expires_at IS NOT NULL AND sequence > ?"
-        if after == 0:
-            query = "SELECT min(expires_at) FROM message WHERE expires_at IS NOT NULL AND ? = 0"
-        found: int | None = self.db.execute(query, (after,)).fetchone()[0]
+    def next_expiry(self, *, after: int = -1, before: int = END) -> int | None:
+        """When the first row between *after* and *before* expires, in milliseconds of the file; None: no row does."""
+        found: int | None = self.db.execute(  # the plus signs keep SQLite on the index of expiry
+            "SELECT min(expires_at) FROM message WHERE expires_at IS NOT NULL AND +sequence > ? AND +sequence < ?",
+            (after, before),
+        ).fetchone()[0]
         return found
 
     # The end. ----------------------------------------------------------------------------------------------------
@@ -269,7 +295,6 @@ _QUARANTINE: Final = (
 _GATHER: Final = (
     "SELECT group_concat(sequence || ',' || flags || ',' || ifnull(expires_at, '') || ',' || checksum || ',' ||"
     " accepted_at || ',' || hex(topic) || ',' || hex(payload) || ',' || hex(extra), ';'), count(*) FROM"
-    " (SELECT * FROM message WHERE sequence > ? ORDER BY sequence LIMIT ?)"
 )
 
 
@@ -439,7 +464,8 @@ def recover(
                 count += _adopt(file, batch)
                 batch.clear()
         count += _adopt(file, batch)
-        file.commit((), exactly_once=True)  # whether QoS 2 was under way is not known any more
+        # Whether QoS 2 was under way is not known any more.
+        file.commit((), exactly_once=True, noted=_noted(moved))
         file.load_meta()
         file.exactly_once = True
     except BaseException:
@@ -447,6 +473,26 @@ def recover(
         raise
     emit("outbox_recovered", path=path, moved=moved, count=count, why=why)
     return file
+
+
+def noted_in(db: sqlite3.Connection) -> tuple[int | None, int]:
+    """What the file of *db* says of its clock, for `FileClock.resume`; schema 1 says nothing."""
+    try:
+        noted_at, skew = db.execute("SELECT noted_at, skew FROM meta").fetchone() or (None, None)
+    except sqlite3.OperationalError:
+        return None, 0
+    return (noted_at, skew) if isinstance(noted_at, int) and isinstance(skew, int) else (None, 0)
+
+
+def _noted(path: str) -> tuple[int, int] | None:
+    """What a broken file still says of it."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        noted_at, skew = noted_in(db)
+        return None if noted_at is None else (noted_at, skew)
+    return None
 
 
 def _adopt(file: OutboxFile, batch: list[Row]) -> int:

@@ -49,7 +49,7 @@ class Row:
         flags: QoS, plus 4 for retain.
         extra: Properties as JSON; empty when there are none.
         accepted_at: Milliseconds since 1970.
-        expires_at: The same; None: never.
+        expires_at: Milliseconds of the file's own time (`switchgear.outbox.clock`); None: never.
         checksum: `checksum` of the others.
     """
 
@@ -93,7 +93,7 @@ def checksum(  # noqa: PLR0917 - positional for speed: one for each message
 
 
 def pack_deliveries(deliveries: Sequence[Delivery], offset: float) -> Block:
-    """Rows of *deliveries*; *offset* is wall-clock time less the loop's, in seconds."""
+    """Rows of *deliveries*; *offset* is the file's time less the loop's, in seconds."""
     values: list[object] = []
     size = 0
     for delivery in deliveries:

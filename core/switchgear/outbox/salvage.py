@@ -82,7 +82,7 @@ def _carved(path: str, low: int, high: int) -> list[Row]:
     floor = 0
     for number in range(1, pages.count + 1):
         for rowid, values in pages.cells(number):
-            if len(values) == 5 and rowid == 1 and values[0] is None and isinstance(values[3], int):
+            if len(values) in {5, 7} and rowid == 1 and values[0] is None and isinstance(values[3], int):
                 floor = max(floor, values[3])  # the table meta: what is below has left
             row = as_row((rowid, *values[1:])) if len(values) == 8 and values[0] is None else None
             if row is not None and low < row.sequence < high and row.is_sound:
@@ -145,7 +145,7 @@ class _Pages:
         self.guesses += 1
         for at in range(len(page) - 4):
             cell = self._cell(page, at)
-            if cell is not None and len(cell[1]) in {5, 8}:
+            if cell is not None and len(cell[1]) in {5, 7, 8}:
                 yield cell
 
     def _cell(self, page: bytes, at: int) -> tuple[int, tuple[object, ...]] | None:

@@ -20,6 +20,7 @@ from attrs import define, field
 from switchgear.delivery import Delivery
 from switchgear.errors import Cancelled, Expired, MessageTooLarge, OutboxUnwritable, TransportClosed
 from switchgear.message import DeliveryState
+from switchgear.outbox.clock import FileClock
 from switchgear.outbox.file import OutboxFile, open_file
 from switchgear.outbox.memory import MemoryOutbox
 from switchgear.outbox.rows import Row, unpack_properties
@@ -44,6 +45,9 @@ LOW: Final = 4096
 CHUNK: Final = 4096
 """Messages in one reading."""
 
+CLOCK_BACK: Final = 60.0
+"""Seconds that the wall clock may lie before what the last process noted, before that is worth an event."""
+
 _STORED: Final = DeliveryState.STORED
 
 
@@ -61,7 +65,7 @@ class SqliteOutbox(MemoryOutbox):
     clock: Callable[[], float] = time.monotonic
     """The loop's time, in which messages expire in memory."""
     wall: Callable[[], float] = time.time
-    """The time in which they expire on disk."""
+    """The time that passes between two processes."""
     linger: float = LINGER
     drain_order: DrainOrder = "oldest"
     writer: Writer = field(init=False)
@@ -72,7 +76,8 @@ class SqliteOutbox(MemoryOutbox):
     _low: int = field(default=LOW, init=False)  # fewer when messages are large
     _wants_load: bool = field(default=False, init=False)
     _wants_prune: bool = field(default=False, init=False)
-    _spilled_expiry: float | None = field(default=None, init=False)  # wall-clock: the first of what is not in memory
+    _time: FileClock = field(init=False)
+    _spilled_expiry: float | None = field(default=None, init=False)  # of the file's time: the first not in memory
     _live: weakref.WeakValueDictionary[int, StoredDelivery] = field(factory=weakref.WeakValueDictionary, init=False)
     _expired: int = field(default=0, init=False)  # on disk, not told yet
     _session_began: bool = field(default=False, init=False)
@@ -88,9 +93,11 @@ class SqliteOutbox(MemoryOutbox):
         self.order(self.drain_order)
         self._low = min(LOW, WINDOW // 2)
         file = open_file(self.path, self.durability, self._emit)
-        self.writer = Writer(
-            file, self._offset, self._emit, self._jobs, self._in_memory, self._lost, linger=self.linger
-        )
+        self._time = FileClock(self.clock, self.wall)
+        back = self._time.resume(file.noted_at, file.skew)
+        if back > CLOCK_BACK and file.messages:
+            self._emit("outbox_clock_back", path=self.path, seconds=round(back, 3))
+        self.writer = Writer(file, self._time, self._emit, self._jobs, self._in_memory, self._lost, linger=self.linger)
         self.writer.exactly_once = self._starts_clean = file.exactly_once
         self._base = self._sequence = file.next_sequence - 1
         self._in_count, self._in_bytes = file.messages, file.bytes
@@ -117,12 +124,11 @@ class SqliteOutbox(MemoryOutbox):
         self, loop: asyncio.AbstractEventLoop, *, emit: Callable[..., None], on_change: Callable[[], None]
     ) -> None:
         """Part of `switchgear.outbox.port.Outbox`."""
-        offset = self.clock() - loop.time()
-        self.clock = loop.time
-        if offset:  # what was read so far expires by another clock
-            self._expiring = [(at - offset, sequence, d) for at, sequence, d in self._expiring]
+        shift = self._time.use(loop.time)
+        if shift:  # what was read so far expires by another clock
+            self._expiring = [(at + shift, sequence, d) for at, sequence, d in self._expiring]
             for _, _, delivery in self._expiring:
-                delivery.expires_at = None if delivery.expires_at is None else delivery.expires_at - offset
+                delivery.expires_at = None if delivery.expires_at is None else delivery.expires_at + shift
         self._loop, self._narrate, self._on_change = loop, emit, on_change
         for name, facts in self._reports:
             emit(name, **facts)
@@ -130,9 +136,6 @@ class SqliteOutbox(MemoryOutbox):
         on_change()
         if self.writer._has_jobs:
             self.writer.ask()
-
-    def _offset(self) -> float:
-        return self.wall() - self.clock()
 
     def _emit(self, name: str, **facts: Any) -> None:
         """Tell an event, on the loop; before there is one, keep it."""
@@ -233,7 +236,7 @@ class SqliteOutbox(MemoryOutbox):
         """*delivery* is on its way to the disk, and only there unless somebody holds it. Called under the lock."""
         self._live[delivery.sequence] = delivery
         if delivery.expires_at is not None:
-            at = delivery.expires_at + self._offset()
+            at = delivery.expires_at + self._time.offset
             self._spilled_expiry = at if self._spilled_expiry is None else min(at, self._spilled_expiry)
         if len(self.pending) < self._low:
             self._load_soon()
@@ -287,11 +290,11 @@ class SqliteOutbox(MemoryOutbox):
             count, self._expired = count + self._expired, 0
             spilled = self._spilled_expiry
         if spilled is not None:
-            if spilled <= self.wall():
+            at = spilled - self._time.offset
+            if at <= now:
                 self._wants_prune = True
                 self.writer.ask()
             else:
-                at = now + spilled - self.wall()
                 following = at if following is None else min(at, following)
         return count, following
 
@@ -405,14 +408,14 @@ class SqliteOutbox(MemoryOutbox):
 
     def _load(self, file: OutboxFile) -> None:
         self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
-        rows, bad, is_all = file.read(self._loaded, min(CHUNK, self._low))
+        rows, bad, is_all = file.read(min(CHUNK, self._low), after=self._loaded)
         lost = 0
         if bad:
             count, lost = file.quarantine(bad, "its checksum does not match")
             self._emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
-        now = self.clock()
+        now = self._time.clock()
         with self.room:
             gone = {delivery.sequence for delivery in list(self.writer.removals)}
             self._in_count -= len(bad)
@@ -436,13 +439,13 @@ class SqliteOutbox(MemoryOutbox):
                 self._is_spilling = False
                 self._spilled_expiry = None
             elif self._base and not self._spilled_expiry:
-                self._spilled_expiry = _seconds(file.next_expiry(after=0))
+                self._spilled_expiry = _seconds(file.next_expiry())
             self._wants_load = self._is_spilling and len(self.pending) < self._low
             self.room.notify_all()
         self._on_loop(lambda: self._arrived(overdue))
 
     def _delivery_of(self, row: Row) -> StoredDelivery:
-        expires_at = None if row.expires_at is None else row.expires_at / 1000 - self._offset()
+        expires_at = None if row.expires_at is None else row.expires_at / 1000 - self._time.offset
         try:
             properties = unpack_properties(row.extra)
         except (ValueError, TypeError, KeyError):  # of a version that knew other ones: the message counts for more
@@ -473,7 +476,7 @@ class SqliteOutbox(MemoryOutbox):
 
     def _prune(self, file: OutboxFile) -> bool:
         """End what expired on the disk; whether there is more."""
-        pairs = file.expired(int(self.wall() * 1000), after=self._loaded)
+        pairs = file.expired(int(self._time.now() * 1000), after=self._loaded)
         held: list[StoredDelivery] = []
         removed: list[int] = []
         size = 0

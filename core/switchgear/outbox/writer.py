@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from switchgear.delivery import Delivery
+    from switchgear.outbox.clock import FileClock
     from switchgear.outbox.file import OutboxFile
     from switchgear.outbox.rows import Block
     from switchgear.outbox.stored import StoredDelivery
@@ -37,6 +38,9 @@ within them is never written."""
 
 REMOVAL_LINGER: Final = 0.05
 """The same when there are only rows to remove: a row that stays too long costs a duplicate, and only after a crash."""
+
+LOOK: Final = 10.0
+"""Seconds between two looks at the wall clock while there is nothing to write: a step of it is told to the file."""
 
 RETRY: Final = 1.0
 """Seconds until a commit that failed is tried again."""
@@ -63,8 +67,7 @@ class Writer:
     """Owns the file, from its thread; the others only append and wait."""
 
     file: OutboxFile
-    offset: Callable[[], float]
-    """Wall-clock time less the loop's, in seconds."""
+    clock: FileClock
     emit: Callable[..., None]
     jobs: Callable[[OutboxFile], bool]
     """What else is to be done on the file, after each commit; whether there is more."""
@@ -206,8 +209,8 @@ class Writer:
         """Wait for work, and linger; False when the transport closes."""
         with self._work:
             self.is_idle = True
-            while not (self.queue or self.removals or self._has_jobs or self._is_closing or self._flag_differs()):
-                self._work.wait()
+            while not (self.queue or self.removals or self._has_jobs or self._is_closing or self._differs()):
+                self._work.wait(LOOK if self.file.messages else None)
             self.is_idle = False
         if self._is_closing:
             return False
@@ -229,6 +232,9 @@ class Writer:
                 break
             while queue and (head := queue[0])._state is not _STORED and head._state is not _SENT:
                 queue.popleft()
+
+    def _differs(self) -> bool:
+        return self._flag_differs() or (self.file.messages > 0 and self.file.differs(self.clock.noted()))
 
     def _flag_differs(self) -> bool:
         return self._exactly_once_wanted is not None and self._exactly_once_wanted != self.exactly_once
@@ -271,6 +277,7 @@ class Writer:
                 [d.sequence for d in gone],
                 sum([len(d.payload) + len(d.topic) for d in gone]),
                 exactly_once=flag,
+                noted=self.clock.noted(),
             )
         except BaseException:
             for delivery in batch:
@@ -285,7 +292,7 @@ class Writer:
 
     def _blocks(self, batch: list[StoredDelivery]) -> Iterator[Block]:
         """The queue as rows, a block at a time, each taken as late as can be: what ends before is never written."""
-        offset = self.offset()
+        offset = self.clock.offset
         for _ in range(0, min(len(self.queue), BATCH), BLOCK):
             block: list[StoredDelivery] = []
             for delivery in _take(self.queue, min(len(self.queue), BLOCK)):

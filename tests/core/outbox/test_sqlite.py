@@ -282,20 +282,36 @@ def test_read_only_file_system(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         switchgear.connect("mqtt://127.0.0.1:1", outbox=path)
 
 
-def test_older_schema(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of an older schema is brought up to date, with its rows."""
-    outbox = opened()
+def test_older_schema(opened: Open, path: Path) -> None:
+    """A file of schema 1 is brought up to date, with its rows; what expires there expires when it would have."""
+    now = 1_000_000.0
+    outbox = opened(wall=lambda: now, clock=lambda: 5.0)
     put(outbox, 3)
+    assert outbox.accept("t/3", b"", 1, expires_at=15.0) is not None
     outbox.close_now()
-    monkeypatch.setattr(outbox_file, "SCHEMA", 2)
-    monkeypatch.setattr(outbox_file, "MIGRATIONS", {1: "ALTER TABLE message ADD COLUMN more;"})
-    again = outbox_file.open_file(str(path), "full", lambda *_, **__: None)
-    assert again.db.execute("SELECT count(more), count(*) FROM message").fetchone() == (0, 3)
-    assert again.db.execute("PRAGMA user_version").fetchone() == (2,)
-    again.close()
-    monkeypatch.undo()
-    with pytest.raises(UnreadableFile, match="its schema is 2, newer than 1"):
+    db = sqlite3.connect(path)
+    db.executescript(
+        "ALTER TABLE meta DROP COLUMN noted_at; ALTER TABLE meta DROP COLUMN skew; PRAGMA user_version = 1"
+    )
+    db.close()
+    again = opened(wall=lambda: now + 4, clock=lambda: 7.0)
+    assert [d.expires_at for d in again.pending] == [None, None, None, 13.0]
+    assert again.writer.file.db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert numbers(again) == [0, 1, 2, 3]
+
+
+def test_newer_schema(opened: Open, path: Path) -> None:
+    """A file of a newer schema is refused with the advice to upgrade, and not touched."""
+    filled(opened, 3)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 3")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(
+        UnreadableFile, match="its schema is 3, newer than 2, which this version of Switchgear reads; upgrade"
+    ):
         opened()
+    assert path.read_bytes() == before
     assert rows(path) == [1, 2, 3]
 
 
