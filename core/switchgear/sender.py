@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SUSPECT: Final = 2
 """Losses with a message in flight, each got over at once, after which it is sent alone."""
 
+SHORTEST: Final = 0.001
+"""Seconds that a drain rate waits at least: a rest of 1e-17 tokens is a time that no clock can show, and would spin."""
+
 _STORED: Final = DeliveryState.STORED  # a global: an enum member looked up by its class costs more than a comparison
 
 
@@ -230,7 +233,7 @@ class Sender:
             self._backlog -= 1
             return True
         if self._rate_timer is None:
-            self._rate_timer = self.loop.call_later(delay, self._rate_over)
+            self._rate_timer = self.loop.call_later(max(delay, SHORTEST), self._rate_over)
         return False
 
     def _rate_over(self) -> None:
