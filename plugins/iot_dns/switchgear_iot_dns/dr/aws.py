@@ -1,0 +1,135 @@
+"""Clients of AWS, bounded and with errors of ours. Opens connections through boto3 (extra ``dr``)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from switchgear_iot_dns.dr import iam
+from switchgear_iot_dns.dr.errors import AwsTrouble, MissingPermission, RegionSwitchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GLOBAL: Final = "us-east-1"
+"""The region of Route 53's control plane, and of its signatures."""
+
+_DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "ForbiddenException", "UnauthorizedException", "UnauthorizedOperation"}
+)
+
+
+class Aws:
+    """The clients of one run, made when they are first needed; may be used from any thread.
+
+    *request* is the seconds for connecting and for each answer. Throttled and failed requests are repeated by botocore
+    in its adaptive mode (measured: no id lost at 10 requests a second, 9 throttles; standard mode: 164).
+    """
+
+    def __init__(self, *, zone: str, profile: str | None = None, request: float = 10.0, workers: int = 16) -> None:
+        try:
+            import boto3
+            import botocore.exceptions
+            from botocore.config import Config
+        except ImportError as error:
+            raise RegionSwitchError("this needs boto3: pip install 'switchgear-iot-dns[dr]'") from error
+        self._errors = botocore.exceptions
+        self._zone = zone
+        self._clients: dict[tuple[str, str, bool], Any] = {}
+        self._lock = threading.Lock()
+        # A region that does not answer is left soon; what matters is repeated for long.
+        self._patient = Config(
+            connect_timeout=request,
+            read_timeout=request,
+            retries={"mode": "adaptive", "total_max_attempts": 10},
+            max_pool_connections=workers,
+        )
+        self._brisk = Config(
+            connect_timeout=request,
+            read_timeout=request,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=workers,
+        )
+        try:
+            self._session = boto3.session.Session(profile_name=profile)
+        except self._errors.BotoCoreError as error:
+            raise RegionSwitchError(f"AWS: {_line(error)}") from error
+
+    def client(
+        self, service: str, region: str = GLOBAL, *, endpoint: str | None = None, is_patient: bool = False
+    ) -> Any:
+        """The client of *service* in *region*; *endpoint* is a host name or a URL.
+
+        One that *is_patient* repeats what was throttled or failed for long; others give a region up soon.
+        """
+        key = (service, region, is_patient)
+        with self._lock:
+            if key not in self._clients:
+                url = None if endpoint is None else endpoint if "://" in endpoint else f"https://{endpoint}"
+                try:
+                    self._clients[key] = self._session.client(
+                        service,
+                        region_name=region,
+                        endpoint_url=url,
+                        config=self._patient if is_patient else self._brisk,
+                    )
+                except (self._errors.BotoCoreError, ValueError) as error:
+                    raise RegionSwitchError(f"AWS {service} in {region}: {_line(error)}") from error
+            return self._clients[key]
+
+    def has(self, service: str, method: str, *, region: str = GLOBAL) -> bool:
+        """Whether this boto3 knows the method."""
+        return hasattr(self.client(service, region), method)
+
+    def call(self, client: Any, method: str, /, **request: Any) -> Any:
+        """What ``client.method(**request)`` answers.
+
+        Raises:
+            MissingPermission: it was denied.
+            AwsTrouble: it was refused otherwise, or not answered in time.
+            RegionSwitchError: there are no credentials, or this boto3 is too old to know the method.
+        """
+        service, region = client.meta.service_model.service_name, client.meta.region_name
+        function: Callable[..., Any] | None = getattr(client, method, None)
+        operation = "".join(part.title() for part in method.split("_"))
+        if function is None:
+            raise RegionSwitchError(
+                f"this boto3 has no {operation} of {service}: pip install --upgrade boto3 (1.40.6 or newer)"
+            )
+        where = f"{operation} of {service} in {region}"
+        try:
+            return function(**request)
+        except self._errors.ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            if code in _DENIED or (status == 403 and code in {"", "403", "Forbidden"}):
+                name = iam.action(service, operation)
+                text = str(error.response.get("Error", {}).get("Message", ""))
+                statement = iam.statement(name, zone=self._zone, region=region, account=_account(text))
+                raise MissingPermission(name, statement) from error
+            raise AwsTrouble(where, _message(error), code=code) from error
+        except self._errors.NoCredentialsError as error:
+            raise RegionSwitchError(
+                "AWS: no credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --profile"
+            ) from error
+        except self._errors.BotoCoreError as error:
+            raise AwsTrouble(where, _line(error)) from error
+
+
+def _account(text: str) -> str | None:
+    found = re.search(r"arn:aws[\w-]*:\w*:[\w-]*:(\d{12}):", text)
+    return found[1] if found else None
+
+
+def _message(error: Any) -> str:
+    told = error.response.get("Error", {})
+    text = " ".join(str(told.get("Message") or "").split())
+    if "<" in text and ">" in text:  # an error page instead of an error
+        text = re.sub(r"<[^>]*>", " ", text)
+        text = " ".join(text.split())[:200]
+    return f"{told.get('Code')}: {text}" if text else str(told.get("Code"))
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,120 @@
+"""The journal of a run: JSON lines, on disk before what they announce is done. Reads and writes that one file.
+
+The last line may be torn, for the machine may stop while it is written; it is cut off, as if it had never begun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from switchgear_iot_dns.dr.errors import BrokenJournal, Locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+SUFFIX: Final = ".jsonl"
+
+Entry = dict[str, Any]
+
+
+def read(path: Path) -> tuple[list[Entry], int]:
+    """The whole entries of a journal, and how many bytes they are; what comes after is a torn line.
+
+    Raises:
+        BrokenJournal: it cannot be read, or a line that is not the last is no entry.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BrokenJournal(str(path), error.strerror or str(error)) from error
+    entries: list[Entry] = []
+    good = 0
+    lines = raw.split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or not isinstance(entry.get("entry"), str):
+                raise ValueError
+        except ValueError:
+            if number == len(lines) - 1 and not lines[-1]:
+                break  # the last line: torn, though its line feed is there
+            raise BrokenJournal(
+                str(path), f"line {number} is damaged; nothing was changed; mend it, or begin anew with --fresh"
+            ) from None
+        entries.append(entry)
+        good += len(line) + 1
+    if not entries or entries[0]["entry"] != "began":
+        raise BrokenJournal(str(path), "it has no beginning; nothing was changed; delete it, or begin anew with --fresh")
+    return entries, good
+
+
+class Journal:
+    """One run's journal, open for writing; at most one process has it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open *path*, made if it is missing, and cut a torn line off.
+
+        Raises:
+            Locked: another process has it.
+            BrokenJournal: it is damaged.
+        """
+        self.path = path
+        self._file = path.open("ab")
+        try:
+            _claim(self._file.fileno(), path)
+            self.entries: list[Entry] = []
+            self.was_torn = False
+            size = os.fstat(self._file.fileno()).st_size
+            if size:
+                self.entries, good = read(path)
+                self.was_torn = good < size
+                if self.was_torn:
+                    self._file.truncate(good)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, entry: str, *, at: float, **facts: Any) -> None:
+        """Append an entry and have it on disk."""
+        self.add(entry, at=at, **facts)
+        self.sync()
+
+    def add(self, entry: str, *, at: float, **facts: Any) -> None:
+        """Append an entry; it outlives this process at once, and the machine after the next `sync`."""
+        whole = {"entry": entry, "at": round(at, 3), **facts}
+        self._file.write(json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+        self.entries.append(whole)
+
+    def sync(self) -> None:
+        """Have everything on disk."""
+        os.fsync(self._file.fileno())
+
+
+def _claim(descriptor: int, path: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: the record in Route 53 is the only lock there
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Locked(str(path), "another process on this machine resumes the same run") from None
+
+
+def runs(folder: Path) -> Iterator[Path]:
+    """The journals of *folder*, the newest run first; names begin with the time."""
+    if folder.is_dir():
+        yield from sorted(folder.glob(f"*{SUFFIX}"), reverse=True)

@@ -1,0 +1,368 @@
+"""Carrying out a run, phase by phase, each resumable from the journal. Its I/O is in the ports that it is given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from switchgear_iot_dns.dr.arrivals import Arrivals
+from switchgear_iot_dns.dr.disconnect import FAILED, GONE, Disconnector, canaries
+from switchgear_iot_dns.dr.errors import AwsTrouble, NotSwitched, RegionSwitchError, StalePlan
+from switchgear_iot_dns.dr.name_servers import disagreement
+from switchgear_iot_dns.dr.pacing import Pacer
+from switchgear_iot_dns.dr.plan import rates
+from switchgear_iot_dns.dr.record import Swap
+from switchgear_iot_dns.dr.sightings import ConnectionSightings, PresenceSightings
+from switchgear_iot_dns.dr.state import Outcome, Phase, Victim, key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from switchgear_iot_dns.dr.arrivals import Count
+    from switchgear_iot_dns.dr.clock import Clock
+    from switchgear_iot_dns.dr.journal import Journal
+    from switchgear_iot_dns.dr.record import Record
+    from switchgear_iot_dns.dr.settings import Settings
+    from switchgear_iot_dns.dr.show import Show
+    from switchgear_iot_dns.dr.state import Run
+    from switchgear_iot_dns.dr.world import World
+
+POLL: Final = 2.0
+"""Seconds between two questions while a change spreads; botocore's own waiter would sleep 30."""
+
+PROBE: Final = "-switchgear-dr-probe"
+"""What is put behind a client's id to name one that does not exist."""
+
+
+class Incomplete(Exception):  # noqa: N818 - no error: DNS is switched, and the run ends here for a reason it can name
+    """DNS is switched, and somebody is left."""
+
+
+@define(eq=False)
+class Runner:
+    """Carries out one run. `go` may be called on a fresh run and on one that was interrupted anywhere.
+
+    The records come first: until Route 53 and every name server have them, nobody is disconnected, and nothing that
+    happens after that puts them back.
+    """
+
+    run: Run
+    journal: Journal
+    settings: Settings
+    world: World
+    clock: Clock
+    show: Show
+    pacer: Pacer = field(init=False)
+    _end: float = field(init=False)
+    _data: dict[tuple[str, bool], Any] = field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        budgets = rates(self.run.plan, self.settings)
+        regions = {victim.source for victim in self.run.victims} | {victim.target for victim in self.run.victims}
+        budgets |= {("look", region): self.settings.pace.looks_per_second for region in regions}
+        self.pacer = Pacer(budgets, self.clock)
+        self._end = self.clock.monotonic() + self.settings.waits.total
+
+    # The whole
+
+    def go(self) -> Outcome:
+        """Carry out what is left of the run, and write down how it ended.
+
+        Raises:
+            StalePlan: somebody else changed a record; the run is abandoned.
+            NotSwitched: the DNS phase failed.
+            KeyboardInterrupt: interrupted; the journal is open for the next call.
+        """
+        try:
+            self._change()
+            self._insync()
+            self._answer()
+        except StalePlan as error:
+            self._ended(Outcome.ABANDONED, error.why)
+            raise
+        except NotSwitched as error:
+            self._ended(Outcome.NOT_SWITCHED, error.why)
+            raise
+        except RegionSwitchError as error:
+            self._ended(Outcome.NOT_SWITCHED, str(error))
+            raise NotSwitched(str(error)) from error
+        try:
+            if self.run.victims:
+                self._grace()
+                self._clients()
+        except StalePlan as error:
+            self._ended(Outcome.ABANDONED, error.why)
+            raise
+        except (Incomplete, RegionSwitchError) as error:
+            self._ended(Outcome.INCOMPLETE, str(error))
+            return Outcome.INCOMPLETE
+        self._ended(Outcome.DONE, "")
+        return Outcome.DONE
+
+    # DNS
+
+    def _change(self) -> None:
+        self._begin(Phase.CHANGE)
+        present = self._present()
+        changing = self.run.plan.changing
+        todo = [move for move in changing if present[move.domain] != (move.after,)]
+        if todo and self.run.has(Phase.CHANGE):
+            raise StalePlan(f"{todo[0].domain} was changed by somebody else after this run had switched it")
+        for move in todo:
+            if present[move.domain] != ((move.before,) if move.before else ()):
+                is_now = " and ".join(map(str, present[move.domain])) or "absent"
+                raise StalePlan(f"{move.domain} was '{move.before or 'absent'}' and is '{is_now}' now")
+        if todo:
+            self._write("changing")
+            swaps = [Swap(before=move.before, after=move.after) for move in todo]
+            try:
+                change = self.world.records.swap(swaps, f"switchgear dr {self.run.name} by {self.run.operator}")
+            except AwsTrouble:
+                # It may have been carried out and the answer lost; botocore then asked again, and was refused.
+                if any(self._present()[move.domain] != (move.after,) for move in changing):
+                    raise
+                change = None
+            self._write("changed", change=change)
+        self._finish(Phase.CHANGE)
+
+    def _insync(self) -> None:
+        if self.run.has(Phase.INSYNC):
+            return
+        limit = self.settings.waits.insync
+        deadline = self._begin(Phase.INSYNC, limit)
+        if self.run.change_id is None:
+            if self.settings.zone.authoritative == "off":  # the one thing left that waits for all servers is time
+                self.clock.wait(min(limit, self._end - self.clock.monotonic()), self.pacer.stop)
+        else:
+            while why := self._not_insync(self.run.change_id):
+                if self.clock.monotonic() >= deadline:
+                    raise NotSwitched(
+                        f"Route 53 was not in sync after {limit:g} s ({why}); the record is changed and may still"
+                        " spread; run it again to go on"
+                    )
+                self._pause(POLL)
+        self._finish(Phase.INSYNC)
+
+    def _not_insync(self, change: str) -> str | None:
+        """Why the change does not count yet; None when it does."""
+        try:
+            return None if self.world.records.is_insync(change) else "PENDING"
+        except AwsTrouble as error:
+            return error.why
+
+    def _answer(self) -> None:
+        if self.run.has(Phase.ANSWER):
+            return
+        limit = self.settings.waits.authoritative
+        deadline = self._begin(Phase.ANSWER, limit)
+        if self.settings.zone.authoritative != "off":
+            servers = self.world.name_servers(self.run.plan.name_servers)
+            for move in self.run.plan.changing:
+                while wrong := disagreement(servers.ask(move.domain), move.after.target):
+                    if self.clock.monotonic() >= deadline:
+                        raise NotSwitched(
+                            f"{move.domain}: {wrong} after {limit:g} s; the record is changed and may still spread;"
+                            " run it again to go on"
+                        )
+                    self._pause(POLL)
+        self._finish(Phase.ANSWER)
+
+    def _grace(self) -> None:
+        if self.run.has(Phase.GRACE):
+            return
+        since = self.run.finished[Phase.ANSWER]
+        left = since + self.run.plan.old_ttl + self.settings.waits.resolvers - self.clock.now()
+        self._begin(Phase.GRACE, max(0.0, left))
+        total = int(max(0.0, left))
+        end = self.clock.monotonic() + left
+        while (rest := end - self.clock.monotonic()) > 0:
+            self.show.progress(total - int(rest), total)
+            self._pause(min(rest, 1.0))
+        self._finish(Phase.GRACE)
+
+    # Clients
+
+    def _clients(self) -> None:
+        victims = self.run.victims
+        sightings, refresh = self._sightings()
+        disconnector = Disconnector(
+            run=self.run,
+            journal=self.journal,
+            aws=self.world.aws,
+            data=lambda region: self.data(region, is_patient=True),
+            pacer=self.pacer,
+            sightings=sightings,
+            clock=self.clock,
+            workers=self.settings.pace.workers,
+            prevent_will=self.settings.pace.prevent_will,
+            on_result=self._on_result,
+        )
+        arrivals = Arrivals(
+            run=self.run,
+            journal=self.journal,
+            sightings=sightings,
+            refresh=refresh,
+            clock=self.clock,
+            workers=self.settings.pace.workers,
+            stop=self.pacer.stop,
+            on_arrival=self.show.progress,
+        )
+        self._still_switched()
+        reachable = self._reachable(victims, disconnector)
+        disconnector.settle(reachable)
+        first = canaries(reachable, self.settings.pace.canary_share)
+        if first and not self.run.has(Phase.CANARY):
+            self._canary(first, disconnector, arrivals)
+        if not self.run.has(Phase.DISCONNECT):
+            self._still_switched()
+            self._disconnect(Phase.DISCONNECT, reachable, disconnector, self._time_for(reachable))
+            self._finish(Phase.DISCONNECT)
+        self._verify(victims, arrivals)
+
+    def _canary(self, first: Sequence[Victim], disconnector: Disconnector, arrivals: Arrivals) -> None:
+        self._disconnect(Phase.CANARY, first, disconnector, self._time_for(first))
+        least = self.settings.pace.canary_least
+        limit = self.settings.waits.canary
+        count = arrivals.wait(first, self._deadline(limit), enough=least)
+        if self.pacer.stop.is_set():
+            raise KeyboardInterrupt
+        if count.is_unknown:
+            self._note("nobody could see whether the canaries arrived")
+        elif count.share < least:
+            raise Incomplete(
+                f"DNS is switched, but only {count.arrived} of {count.expected} canaries arrived within {limit:g} s;"
+                " the other clients were left alone"
+            )
+        self._finish(Phase.CANARY)
+
+    def _disconnect(self, phase: Phase, victims: Sequence[Victim], disconnector: Disconnector, limit: float) -> None:
+        self.pacer.deadline = self._begin(phase, limit)
+        self._on_result()
+        try:
+            disconnector.disconnect(victims)
+        finally:
+            self.pacer.deadline = None
+        if self.pacer.stop.is_set():
+            raise KeyboardInterrupt
+        left = sum(self.run.results.get(key(victim)) not in GONE for victim in victims)
+        if left:
+            failed = [self.run.why.get(key(v), "") for v in victims if self.run.results.get(key(v)) == FAILED]
+            why = f"; the first error: {failed[0]}" if failed else f", for {limit:.0f} s were over"
+            raise Incomplete(f"DNS is switched, but {left} of {len(victims)} clients were not disconnected{why}")
+
+    def _verify(self, victims: Sequence[Victim], arrivals: Arrivals) -> None:
+        limit = self.settings.waits.verify
+        deadline = self._begin(Phase.VERIFY, limit)
+        count = arrivals.wait(victims, deadline)
+        if self.pacer.stop.is_set():
+            raise KeyboardInterrupt
+        behind = [] if count.is_unknown else arrivals.behind(victims)
+        self._write("verified", verified=None if count.is_unknown else count.arrived >= count.expected, behind=[list(key(each)) for each in behind])
+        self._judge(count, behind)
+        self._finish(Phase.VERIFY)
+
+    def _judge(self, count: Count, behind: Sequence[Victim]) -> None:
+        if count.is_unknown:
+            self._note("nobody could see whether the clients arrived: GetConnection did not answer")
+        elif count.share < self.settings.pace.arrived_least:
+            back = f"; {len(behind)} of them are connected to the old region" if behind else ""
+            raise Incomplete(f"DNS is switched, but {count.arrived} of {count.expected} clients arrived{back}")
+
+    def _reachable(self, victims: Sequence[Victim], disconnector: Disconnector) -> tuple[Victim, ...]:
+        """Those of *victims* whose region answers; the others are given up, for they drop by themselves."""
+        reachable: list[Victim] = []
+        for region in sorted({victim.source for victim in victims}):
+            there = [victim for victim in victims if victim.source == region]
+            why = self.unanswered(region, there[0])
+            if why is None:
+                reachable += there
+            else:
+                self._note(f"{region} does not answer ({why}); its clients drop by themselves")
+                disconnector.give_up(there, why)
+        return tuple(reachable)
+
+    def unanswered(self, region: str, victim: Victim) -> str | None:
+        """Why *region* cannot disconnect anybody; None when it can.
+
+        A client that does not exist is named like one that does, so that a policy for those holds for it too.
+
+        Raises:
+            MissingPermission: the operator may not disconnect *victim*.
+        """
+        probe = victim.client_id[: 128 - len(PROBE)] + PROBE
+        try:
+            self.world.aws.call(self.data(region), "delete_connection", clientId=probe, preventWillMessage=True)
+        except AwsTrouble as error:
+            is_answer = error.code is not None and not error.code.startswith("5") and "Internal" not in error.code
+            return None if is_answer else error.why
+        return None
+
+    def data(self, region: str, *, is_patient: bool = False) -> Any:
+        """The iot-data client of *region*."""
+        endpoint = self.run.plan.endpoints.get(region)
+        return self.world.aws.client("iot-data", region, endpoint=endpoint, is_patient=is_patient)
+
+    def _sightings(self) -> tuple[Any, Any]:
+        files = {
+            domain.clients.file
+            for name, domain in self.settings.domains.items()
+            if domain.clients.source == "presence" and any(move.domain == name for move in self.run.plan.leading)
+        }
+        if len(files) == 1 and all(
+            self.settings.domains[move.domain].clients.source == "presence" for move in self.run.plan.leading
+        ):
+            presence = PresenceSightings(str(files.pop()))
+            return presence, presence.refresh
+        asked = ConnectionSightings(self.data, self.world.aws, lambda region: self.pacer.take(("look", region)))
+        return asked, lambda: None
+
+    # Small things
+
+    def _present(self) -> dict[str, tuple[Record, ...]]:
+        return {move.domain: self.world.records.read(move.domain) for move in self.run.plan.changing}
+
+    def _still_switched(self) -> None:
+        """Refuse to disconnect anybody when the records are no longer what this run made them."""
+        for domain, present in self._present().items():
+            after = next(move.after for move in self.run.plan.changing if move.domain == domain)
+            if present != (after,):
+                is_now = " and ".join(map(str, present)) or "absent"
+                raise StalePlan(f"{domain} is '{is_now}' and not '{after}': somebody changed it back")
+
+    def _time_for(self, victims: Sequence[Victim]) -> float:
+        budgets = rates(self.run.plan, self.settings)
+        slowest = min(budgets.values(), default=1.0)
+        return self.settings.waits.disconnect + 2 * len(victims) / slowest
+
+    def _deadline(self, seconds: float) -> float:
+        return min(self.clock.monotonic() + seconds, self._end)
+
+    def _begin(self, phase: Phase, limit: float | None = None) -> float:
+        if phase not in self.run.started:
+            self._write("started", phase=phase.name)
+        self.show.phase(phase.value, seconds=limit)
+        return self._end if limit is None else self._deadline(limit)
+
+    def _finish(self, phase: Phase) -> None:
+        if not self.run.has(phase):
+            self._write("finished", phase=phase.name)
+
+    def _pause(self, seconds: float) -> None:
+        if self.clock.wait(seconds, self.pacer.stop):
+            raise KeyboardInterrupt
+
+    def _on_result(self) -> None:
+        total = len(self.run.victims)
+        self.show.progress(sum(self.run.results.get(key(v)) in GONE for v in self.run.victims), total)
+
+    def _note(self, text: str) -> None:
+        self._write("noted", note=text)
+        self.show.note(text)
+
+    def _ended(self, outcome: Outcome, why: str) -> None:
+        self._write("ended", outcome=outcome.name, why=why)
+
+    def _write(self, entry: str, **facts: Any) -> None:
+        self.journal.write(entry, at=self.clock.now(), **facts)
+        self.run.apply(self.journal.entries[-1])

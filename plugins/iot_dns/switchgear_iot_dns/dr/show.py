@@ -1,0 +1,98 @@
+"""What a run tells people while it lasts: bars on a terminal, nothing on a pipe. Writes to standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Show(Protocol):
+    """Hears how a run goes on; called on the run's thread only."""
+
+    def phase(self, text: str, *, seconds: float | None = None) -> None:
+        """A phase begins; it lasts at most *seconds*."""
+
+    def progress(self, done: int, total: int) -> None:
+        """So much of the phase is done."""
+
+    def note(self, text: str) -> None:
+        """Something that people should know."""
+
+
+class Quiet:
+    """Tells nothing."""
+
+    def phase(self, text: str, *, seconds: float | None = None) -> None:
+        """See `Show.phase`."""
+
+    def progress(self, done: int, total: int) -> None:
+        """See `Show.progress`."""
+
+    def note(self, text: str) -> None:
+        """See `Show.note`."""
+
+
+class Bars:
+    """One bar for each phase, with rate and time left, by Rich."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn
+
+        self._progress: Any = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            speed_estimate_period=10,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._finish()
+        self._progress.stop()
+
+    def phase(self, text: str, *, seconds: float | None = None) -> None:
+        """See `Show.phase`."""
+        self._finish()
+        limit = "" if seconds is None else f" (at most {seconds:.0f} s)"
+        self._task = self._progress.add_task(text + limit, total=None, rate="")
+
+    def progress(self, done: int, total: int) -> None:
+        """See `Show.progress`."""
+        if self._task is not None:
+            speed = self._progress.tasks[-1].speed
+            rate = "" if not speed else f"{speed:.0f}/s"
+            self._progress.update(self._task, completed=done, total=total, rate=rate)
+
+    def note(self, text: str) -> None:
+        """See `Show.note`."""
+        self._progress.console.print(f"switchgear: {text}", markup=False, highlight=False)
+
+    def _finish(self) -> None:
+        if self._task is not None:
+            task = self._progress.tasks[-1]
+            total = task.total if task.total is not None else 1
+            self._progress.update(self._task, completed=total, total=total)
+            self._task = None
+
+
+def write_note(text: str) -> None:
+    """One line on standard error."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"switchgear: {text}\n")
+        sys.stderr.flush()

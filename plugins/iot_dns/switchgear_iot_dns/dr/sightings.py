@@ -1,0 +1,85 @@
+"""Where a client is connected, by GetConnection or by the events of `dr watch`. Opens connections, or reads a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import frozen
+
+from switchgear_iot_dns.dr import client_ids
+from switchgear_iot_dns.dr.errors import AwsTrouble, MissingPermission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from switchgear_iot_dns.dr.aws import Aws
+
+
+@frozen
+class Sighting:
+    """What a region knows of a client; ``since`` is when it connected, in seconds since 1970, None where unknown."""
+
+    is_connected: bool
+    since: float | None = None
+
+
+class Sightings(Protocol):
+    """Looks where clients are; safe on any thread, and may block."""
+
+    def look(self, region: str, client_id: str) -> Sighting | None:
+        """What *region* knows of the client; None when it cannot be told."""
+
+
+class ConnectionSightings:
+    """Asks GetConnection of iot-data; *pace* is called before each request with the region."""
+
+    def __init__(self, data: Callable[[str], Any], aws: Aws, pace: Callable[[str], None]) -> None:
+        self._data = data
+        self._aws = aws
+        self._pace = pace
+        self.trouble: MissingPermission | AwsTrouble | None = None
+
+    def look(self, region: str, client_id: str) -> Sighting | None:
+        """See `Sightings.look`."""
+        client = self._data(region)
+        if not hasattr(client, "get_connection"):
+            return None
+        self._pace(region)
+        try:
+            told = self._aws.call(client, "get_connection", clientId=client_id)
+        except AwsTrouble as error:
+            if error.code == "ResourceNotFoundException":
+                return Sighting(is_connected=False)
+            self.trouble = error
+            return None
+        except MissingPermission as error:
+            self.trouble = error
+            return None
+        since = told.get("connectedSince")
+        return Sighting(is_connected=bool(told.get("connected")), since=None if since is None else since / 1000)
+
+
+class PresenceSightings:
+    """Reads what `dr watch` has collected in *file*, anew for each `refresh`."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._seen: dict[str, frozenset[str]] = {}
+        self._presence: client_ids.Presence | None = None
+
+    def refresh(self) -> None:
+        """Read the file again."""
+        try:
+            self._presence = client_ids.from_presence(Path(self._file).read_text(encoding="utf-8"), self._file)
+        except OSError:
+            self._presence = None
+        self._seen = {}
+
+    def look(self, region: str, client_id: str) -> Sighting | None:
+        """See `Sightings.look`."""
+        if self._presence is None:
+            return None
+        if region not in self._seen:
+            self._seen[region] = frozenset(self._presence.connected(region))
+        return Sighting(is_connected=client_id in self._seen[region])
