@@ -1,5 +1,6 @@
 """AWS IoT custom domains that DNS switches from one region to another: followed by devices, led by operators."""
 
+from switchgear_iot_dns.dr.plugin import register_commands
 from switchgear_iot_dns.lookup import look
 from switchgear_iot_dns.options import Settings
 from switchgear_iot_dns.plugin import before_reconnect, provide_endpoints, select_endpoint, while_connected
@@ -18,6 +19,7 @@ __all__ = [
     "before_reconnect",
     "look",
     "provide_endpoints",
+    "register_commands",
     "select_endpoint",
     "while_connected",
 ]

@@ -53,7 +53,6 @@ class Arrivals:
         run: Run,
         journal: Journal,
         sightings: Sightings,
-        refresh: Callable[[], None],
         clock: Clock,
         workers: int,
         stop: threading.Event,
@@ -62,7 +61,6 @@ class Arrivals:
         self._run = run
         self._journal = journal
         self._sightings = sightings
-        self._refresh = refresh
         self._clock = clock
         self._workers = workers
         self._stop = stop
@@ -74,7 +72,7 @@ class Arrivals:
         unseen: set[tuple[str, str]] = set()
         while True:
             missing = [v for v in expected if key(v) not in self._run.arrived]
-            self._refresh()
+            self._sightings.refresh()
             with ThreadPoolExecutor(self._workers, thread_name_prefix="switchgear-dr") as pool:
                 found = dict(zip(map(key, missing), pool.map(self._is_there, missing), strict=True))
             self._write([v for v in missing if found[key(v)]])
@@ -89,9 +87,7 @@ class Arrivals:
 
     def behind(self, victims: Sequence[Victim]) -> list[Victim]:
         """Those of *victims* that did not arrive and are connected to the old region."""
-        missing = [
-            v for v in victims if self._run.results.get(key(v)) in EXPECTED and key(v) not in self._run.arrived
-        ]
+        missing = [v for v in victims if self._run.results.get(key(v)) in EXPECTED and key(v) not in self._run.arrived]
         with ThreadPoolExecutor(self._workers, thread_name_prefix="switchgear-dr") as pool:
             seen = pool.map(self._is_back, missing)
             return [victim for victim, is_back in zip(missing, seen, strict=True) if is_back]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -29,23 +30,22 @@ class Aws:
 
     def __init__(self, *, zone: str, profile: str | None = None, request: float = 10.0, workers: int = 16) -> None:
         try:
-            import boto3
-            import botocore.exceptions
-            from botocore.config import Config
+            boto3 = importlib.import_module("boto3")
+            self._errors = importlib.import_module("botocore.exceptions")
+            config = importlib.import_module("botocore.config").Config
         except ImportError as error:
             raise RegionSwitchError("this needs boto3: pip install 'switchgear-iot-dns[dr]'") from error
-        self._errors = botocore.exceptions
         self._zone = zone
         self._clients: dict[tuple[str, str, bool], Any] = {}
         self._lock = threading.Lock()
         # A region that does not answer is left soon; what matters is repeated for long.
-        self._patient = Config(
+        self._patient = config(
             connect_timeout=request,
             read_timeout=request,
             retries={"mode": "adaptive", "total_max_attempts": 10},
             max_pool_connections=workers,
         )
-        self._brisk = Config(
+        self._brisk = config(
             connect_timeout=request,
             read_timeout=request,
             retries={"mode": "standard", "total_max_attempts": 3},

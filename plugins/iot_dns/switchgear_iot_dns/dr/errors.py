@@ -86,6 +86,12 @@ class AwsTrouble(RegionSwitchError):
         self.operation, self.why, self.code = operation, why, code
         super().__init__(f"{operation}: {why}")
 
+    @property
+    def is_silence(self) -> bool:
+        """Whether the service did not answer, or only that it cannot: what a dead region looks like."""
+        code = self.code
+        return code is None or code.startswith(("5", "Internal", "ServiceUnavailable"))
+
 
 class Unfit(RegionSwitchError):
     """What a plan would lead to is not fit for it; ``checks`` are those that failed."""

@@ -35,21 +35,29 @@ def read(path: Path) -> tuple[list[Entry], int]:
     good = 0
     lines = raw.split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
-        try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict) or not isinstance(entry.get("entry"), str):
-                raise ValueError
-        except ValueError:
+        entry = _entry(line)
+        if entry is None:
             if number == len(lines) - 1 and not lines[-1]:
                 break  # the last line: torn, though its line feed is there
             raise BrokenJournal(
                 str(path), f"line {number} is damaged; nothing was changed; mend it, or begin anew with --fresh"
-            ) from None
+            )
         entries.append(entry)
         good += len(line) + 1
     if not entries or entries[0]["entry"] != "began":
-        raise BrokenJournal(str(path), "it has no beginning; nothing was changed; delete it, or begin anew with --fresh")
+        raise BrokenJournal(
+            str(path), "it has no beginning; nothing was changed; delete it, or begin anew with --fresh"
+        )
     return entries, good
+
+
+def _entry(line: bytes) -> Entry | None:
+    """The entry that *line* holds; None when it holds none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and isinstance(entry.get("entry"), str) else None
 
 
 class Journal:

@@ -30,7 +30,9 @@ LEAST_DAYS: Final = 7
 def zone_checks(zone: ZoneFacts, moves: tuple[Move, ...]) -> Iterator[Check]:
     """Protections, accelerated recovery and visibility of the zone."""
     if zone.protected is None:
-        yield Check(what="protection", where=zone.name, state="unknown", text="unknown; this boto3 or policy cannot tell")
+        yield Check(
+            what="protection", where=zone.name, state="unknown", text="unknown; this boto3 or policy cannot tell"
+        )
     else:
         for move in moves:
             if move.domain in zone.protected:
@@ -119,7 +121,9 @@ def _certificate(arn: str, where: str, region: str, aws: Aws) -> Check:
     if status != "ISSUED" or (days is not None and days < 0):
         return Check(what="certificate", where=where, state="failed", text=f"ACM says {status}, valid to {end}")
     text = "ISSUED" if days is None else f"ISSUED, {days} days left"
-    return Check(what="certificate", where=where, state="note" if days is not None and days < LEAST_DAYS else "ok", text=text)
+    return Check(
+        what="certificate", where=where, state="note" if days is not None and days < LEAST_DAYS else "ok", text=text
+    )
 
 
 def handshake(settings: Settings, move: Move) -> Check:

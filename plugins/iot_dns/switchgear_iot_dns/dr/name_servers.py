@@ -79,5 +79,7 @@ def disagreement(answers: dict[str, str | None], target: str) -> str | None:
         return f"{len(silent)} of {len(answers)} name servers did not answer ({', '.join(silent)})"
     others = {told for told in answers.values() if told != target}
     if others:
-        return f"name servers still answer {', '.join(sorted(each or 'nothing' for each in others if each is not None))}"
+        return (
+            f"name servers still answer {', '.join(sorted(each or 'nothing' for each in others if each is not None))}"
+        )
     return None

@@ -14,7 +14,7 @@ MARGIN: Final = 0.95
 """The share of a budget that is used: what leaves evenly arrives unevenly."""
 
 
-class Stopped(Exception):  # noqa: N818 - no error: whoever waits is told to stop waiting
+class Stopped(Exception):
     """The wait was ended: the user interrupted, or the deadline came."""
 
 

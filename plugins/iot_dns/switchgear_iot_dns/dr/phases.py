@@ -13,7 +13,7 @@ from switchgear_iot_dns.dr.name_servers import disagreement
 from switchgear_iot_dns.dr.pacing import Pacer
 from switchgear_iot_dns.dr.plan import rates
 from switchgear_iot_dns.dr.record import Swap
-from switchgear_iot_dns.dr.sightings import ConnectionSightings, PresenceSightings
+from switchgear_iot_dns.dr.regions import Regions
 from switchgear_iot_dns.dr.state import Outcome, Phase, Victim, key
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.arrivals import Count
     from switchgear_iot_dns.dr.clock import Clock
     from switchgear_iot_dns.dr.journal import Journal
+    from switchgear_iot_dns.dr.plan import Plan
     from switchgear_iot_dns.dr.record import Record
     from switchgear_iot_dns.dr.settings import Settings
     from switchgear_iot_dns.dr.show import Show
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
 POLL: Final = 2.0
 """Seconds between two questions while a change spreads; botocore's own waiter would sleep 30."""
 
-PROBE: Final = "-switchgear-dr-probe"
-"""What is put behind a client's id to name one that does not exist."""
+
+def pacer_of(plan: Plan, settings: Settings, clock: Clock) -> Pacer:
+    """The budgets of *plan*: disconnecting, the returning clients' CONNECTs, and looking where clients are."""
+    looked_at = {region for move in plan.leading for region in (move.source, move.target) if region is not None}
+    looks = {("look", region): settings.pace.looks_per_second for region in looked_at}
+    return Pacer({**rates(plan, settings), **looks}, clock)
 
 
-class Incomplete(Exception):  # noqa: N818 - no error: DNS is switched, and the run ends here for a reason it can name
+class Incomplete(Exception):
     """DNS is switched, and somebody is left."""
 
 
@@ -54,14 +59,12 @@ class Runner:
     clock: Clock
     show: Show
     pacer: Pacer = field(init=False)
+    regions: Regions = field(init=False)
     _end: float = field(init=False)
-    _data: dict[tuple[str, bool], Any] = field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        budgets = rates(self.run.plan, self.settings)
-        regions = {victim.source for victim in self.run.victims} | {victim.target for victim in self.run.victims}
-        budgets |= {("look", region): self.settings.pace.looks_per_second for region in regions}
-        self.pacer = Pacer(budgets, self.clock)
+        self.pacer = pacer_of(self.run.plan, self.settings, self.clock)
+        self.regions = Regions(self.run.plan, self.settings, self.world.aws, self.pacer)
         self._end = self.clock.monotonic() + self.settings.waits.total
 
     # The whole
@@ -185,12 +188,12 @@ class Runner:
 
     def _clients(self) -> None:
         victims = self.run.victims
-        sightings, refresh = self._sightings()
+        sightings = self.regions.sightings()
         disconnector = Disconnector(
             run=self.run,
             journal=self.journal,
             aws=self.world.aws,
-            data=lambda region: self.data(region, is_patient=True),
+            data=lambda region: self.regions.data(region, is_patient=True),
             pacer=self.pacer,
             sightings=sightings,
             clock=self.clock,
@@ -202,7 +205,6 @@ class Runner:
             run=self.run,
             journal=self.journal,
             sightings=sightings,
-            refresh=refresh,
             clock=self.clock,
             workers=self.settings.pace.workers,
             stop=self.pacer.stop,
@@ -258,7 +260,11 @@ class Runner:
         if self.pacer.stop.is_set():
             raise KeyboardInterrupt
         behind = [] if count.is_unknown else arrivals.behind(victims)
-        self._write("verified", verified=None if count.is_unknown else count.arrived >= count.expected, behind=[list(key(each)) for each in behind])
+        self._write(
+            "verified",
+            verified=None if count.is_unknown else count.arrived >= count.expected,
+            behind=[list(key(each)) for each in behind],
+        )
         self._judge(count, behind)
         self._finish(Phase.VERIFY)
 
@@ -274,48 +280,13 @@ class Runner:
         reachable: list[Victim] = []
         for region in sorted({victim.source for victim in victims}):
             there = [victim for victim in victims if victim.source == region]
-            why = self.unanswered(region, there[0])
+            why = self.regions.unanswered(there[0])
             if why is None:
                 reachable += there
             else:
                 self._note(f"{region} does not answer ({why}); its clients drop by themselves")
                 disconnector.give_up(there, why)
         return tuple(reachable)
-
-    def unanswered(self, region: str, victim: Victim) -> str | None:
-        """Why *region* cannot disconnect anybody; None when it can.
-
-        A client that does not exist is named like one that does, so that a policy for those holds for it too.
-
-        Raises:
-            MissingPermission: the operator may not disconnect *victim*.
-        """
-        probe = victim.client_id[: 128 - len(PROBE)] + PROBE
-        try:
-            self.world.aws.call(self.data(region), "delete_connection", clientId=probe, preventWillMessage=True)
-        except AwsTrouble as error:
-            is_answer = error.code is not None and not error.code.startswith("5") and "Internal" not in error.code
-            return None if is_answer else error.why
-        return None
-
-    def data(self, region: str, *, is_patient: bool = False) -> Any:
-        """The iot-data client of *region*."""
-        endpoint = self.run.plan.endpoints.get(region)
-        return self.world.aws.client("iot-data", region, endpoint=endpoint, is_patient=is_patient)
-
-    def _sightings(self) -> tuple[Any, Any]:
-        files = {
-            domain.clients.file
-            for name, domain in self.settings.domains.items()
-            if domain.clients.source == "presence" and any(move.domain == name for move in self.run.plan.leading)
-        }
-        if len(files) == 1 and all(
-            self.settings.domains[move.domain].clients.source == "presence" for move in self.run.plan.leading
-        ):
-            presence = PresenceSightings(str(files.pop()))
-            return presence, presence.refresh
-        asked = ConnectionSightings(self.data, self.world.aws, lambda region: self.pacer.take(("look", region)))
-        return asked, lambda: None
 
     # Small things
 

@@ -192,9 +192,7 @@ def _hash(facts: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def decide(
-    settings: Settings, mode: str, zone: ZoneFacts, present: Mapping[str, Sequence[Record]]
-) -> tuple[Move, ...]:
+def decide(settings: Settings, mode: str, zone: ZoneFacts, present: Mapping[str, Sequence[Record]]) -> tuple[Move, ...]:
     """What *mode* does to each domain, when *present* are the record sets at each domain's name.
 
     Raises:
@@ -202,7 +200,9 @@ def decide(
         RegionSwitchError: a record is there that we would have to guess about.
     """
     if mode not in settings.modes:
-        raise InvalidPlanFile(settings.path, f"modes.{mode}", f"there is no such mode; modes: {_listed(settings.modes)}")
+        raise InvalidPlanFile(
+            settings.path, f"modes.{mode}", f"there is no such mode; modes: {_listed(settings.modes)}"
+        )
     return tuple(
         _move(settings, domain, region, zone, present[domain]) for domain, region in settings.modes[mode].items()
     )

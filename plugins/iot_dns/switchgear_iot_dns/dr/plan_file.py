@@ -97,7 +97,7 @@ class _Reader:
         for name, each in self._table("domains", value).items():
             key = f"domains.{name}"
             if not is_host_name(name):
-                raise self.error(key, "it is no DNS name; quote it: [domains.\"mqtt1.example.com\"]")
+                raise self.error(key, 'it is no DNS name; quote it: [domains."mqtt1.example.com"]')
             table = dict(self._table(key, each))
             clients = self._make(Clients, f"{key}.clients", table.pop("clients", {}))
             if clients.file is not None:

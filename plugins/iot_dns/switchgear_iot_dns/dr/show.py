@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from switchgear.cli.notes import write_note
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
 
 class Show(Protocol):
-    """Hears how a run goes on; called on the run's thread only."""
+    """Hears how a run goes on; called on the run's thread only. It is a context manager, too."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """End."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Leave the terminal to others for a while."""
 
     def phase(self, text: str, *, seconds: float | None = None) -> None:
         """A phase begins; it lasts at most *seconds*."""
@@ -24,7 +38,19 @@ class Show(Protocol):
 
 
 class Quiet:
-    """Tells nothing."""
+    """Tells notes only."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        pass
+
+    def paused(self) -> AbstractContextManager[None]:
+        """See `Show.paused`."""
+        return nullcontext()
 
     def phase(self, text: str, *, seconds: float | None = None) -> None:
         """See `Show.phase`."""
@@ -34,6 +60,7 @@ class Quiet:
 
     def note(self, text: str) -> None:
         """See `Show.note`."""
+        write_note(text)
 
 
 class Bars:
@@ -41,8 +68,14 @@ class Bars:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self._progress: Any = Progress(
             TextColumn("{task.description}", markup=False),
@@ -65,6 +98,15 @@ class Bars:
     ) -> None:
         self._finish()
         self._progress.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """See `Show.paused`."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def phase(self, text: str, *, seconds: float | None = None) -> None:
         """See `Show.phase`."""
@@ -89,10 +131,3 @@ class Bars:
             total = task.total if task.total is not None else 1
             self._progress.update(self._task, completed=total, total=total)
             self._task = None
-
-
-def write_note(text: str) -> None:
-    """One line on standard error."""
-    with suppress(OSError, ValueError):
-        sys.stderr.write(f"switchgear: {text}\n")
-        sys.stderr.flush()

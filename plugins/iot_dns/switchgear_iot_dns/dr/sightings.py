@@ -27,6 +27,9 @@ class Sighting:
 class Sightings(Protocol):
     """Looks where clients are; safe on any thread, and may block."""
 
+    def refresh(self) -> None:
+        """Bring what is known up to date, before a round of looking."""
+
     def look(self, region: str, client_id: str) -> Sighting | None:
         """What *region* knows of the client; None when it cannot be told."""
 
@@ -39,6 +42,9 @@ class ConnectionSightings:
         self._aws = aws
         self._pace = pace
         self.trouble: MissingPermission | AwsTrouble | None = None
+
+    def refresh(self) -> None:
+        """See `Sightings.refresh`; each look asks anew."""
 
     def look(self, region: str, client_id: str) -> Sighting | None:
         """See `Sightings.look`."""
@@ -69,7 +75,7 @@ class PresenceSightings:
         self._presence: client_ids.Presence | None = None
 
     def refresh(self) -> None:
-        """Read the file again."""
+        """See `Sightings.refresh`."""
         try:
             self._presence = client_ids.from_presence(Path(self._file).read_text(encoding="utf-8"), self._file)
         except OSError:

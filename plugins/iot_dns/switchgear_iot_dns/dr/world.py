@@ -122,9 +122,7 @@ class World:
         for move in plan.changing:
             wrong = disagreement(servers.ask(move.domain), move.before.target if move.before else "")
             text = wrong or "every name server agrees"
-            checks.append(
-                Check(what="name servers", where=move.domain, state="failed" if wrong else "ok", text=text)
-            )
+            checks.append(Check(what="name servers", where=move.domain, state="failed" if wrong else "ok", text=text))
         return checks
 
     def _clients(self, move: Move, cached: Plan | None) -> tuple[Move, Check]:
@@ -134,7 +132,7 @@ class World:
         try:
             found = clients.ids_of(self.settings, move.domain, move.source, self.aws)
         except AwsTrouble as error:
-            if error.code is not None and not error.code.startswith("5") and "Service" not in error.code:
+            if not error.is_silence:
                 raise
             known = next((m.clients for m in cached.moves if m.domain == move.domain), ()) if cached else ()
             text = f"{error.why}; {len(known)} known from the saved plan" if known else f"{error.why}; nobody is known"
