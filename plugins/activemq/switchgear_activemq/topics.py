@@ -9,6 +9,7 @@ from switchgear.errors import InvalidTopic
 SWITCH_OFF: Final = 'to send it all the same, set the option topics = "any" of the plugin activemq'
 
 _SWAPPED: Final = {".": "/", "*": "+", ">": "#"}
+_NAMES: Final = str.maketrans({mqtt: activemq for activemq, mqtt in _SWAPPED.items()})
 _TRIMMED: Final = "".join(map(chr, range(0x21)))  # what Java's String.trim takes for white space
 _BECOMES: Final = "ActiveMQ writes {found!r} as {other!r} in the names of its topics, so JMS clients and access rules see another name"
 _COMMA: Final = "ActiveMQ takes a comma for the end of one topic and the start of another: it would reach each part"
@@ -46,14 +47,28 @@ def check_topic(topic: str) -> None:
 
     Since: 0.1.
     """
+    why = what_changes(topic)
+    if why is not None:
+        raise InvalidTopic(topic, f"{why}; {SWITCH_OFF}")
+
+
+def what_changes(topic: str) -> str | None:
+    """Why ActiveMQ would make something else of *topic*, in the words of `check_topic`; None when it would not."""
     if topic.startswith("$share/"):
-        raise InvalidTopic(topic, f"{_SHARED}; {SWITCH_OFF}")
+        return _SHARED
     for character in topic:
         if character == ",":
-            raise InvalidTopic(topic, f"{_COMMA}; {SWITCH_OFF}")
+            return _COMMA
         if character == "?":
-            raise InvalidTopic(topic, f"{_QUESTION}; {SWITCH_OFF}")
+            return _QUESTION
         if character in _SWAPPED:
-            raise InvalidTopic(topic, f"{_BECOMES.format(found=character, other=_SWAPPED[character])}; {SWITCH_OFF}")
-    if topic != topic.strip(_TRIMMED):
-        raise InvalidTopic(topic, f"{_EDGE}; {SWITCH_OFF}")
+            return _BECOMES.format(found=character, other=_SWAPPED[character])
+    return _EDGE if topic != topic.strip(_TRIMMED) else None
+
+
+def to_activemq(topic: str) -> str:
+    """The name that ActiveMQ's rules and other clients know *topic* by, a topic name or filter of MQTT.
+
+    Source: as for `check_topic`, which says what does not come out as it went in.
+    """
+    return topic.translate(_NAMES)

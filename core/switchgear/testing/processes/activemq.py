@@ -61,6 +61,10 @@ class ActiveMQPair:
     who may has come. With *tls* each broker has a second port, which speaks TLS. MQTT 3.1.1 only, and an empty
     client id is refused. As a context manager it starts on entry, unless it runs already, and stops on exit.
 
+    A *configuration* is both brokers' XML instead of the pair's own; ``${switchgear.port}``, ``${switchgear.store}`` and
+    ``${switchgear.data}`` in it stand for a broker's MQTT port, the folder of the common store and the broker's own. Give
+    the *users* that it has. There is no ledger then, and no *tls*.
+
     Raises:
         BrokerMissing: one of the programs is not on this machine.
     """
@@ -74,7 +78,11 @@ class ActiveMQPair:
         tls: TlsFiles | None = None,
         subscribers_create: bool = True,
         advisory_entry: bool = True,
+        configuration: str | None = None,
     ) -> None:
+        if configuration is not None and tls is not None:
+            raise ValueError("a configuration of one's own says itself what speaks TLS; leave out `tls`")
+        self._configuration = configuration
         self._java = find_activemq()
         self._users = dict(DEFAULT_USERS if users is None else users)
         if not self._users:
@@ -194,6 +202,8 @@ class ActiveMQPair:
             subscribers_create=self._subscribers_create,
             advisory_entry=self._advisory_entry,
         )
+        if self._configuration is not None:
+            files.xml.write_text(self._configuration, encoding="utf-8")
         self._logged_before[index] = files.log.stat().st_size if files.log.exists() else 0
         self._children[index].start(
             [
@@ -209,6 +219,9 @@ class ActiveMQPair:
                 f"-Dactivemq.base={files.folder}",
                 f"-Dactivemq.conf={files.folder}",
                 f"-Dactivemq.data={files.folder / 'data'}",
+                f"-Dswitchgear.port={files.port}",
+                f"-Dswitchgear.store={files.shared}",
+                f"-Dswitchgear.data={files.folder / 'data'}",
                 "-jar",
                 str(_HOME / "bin" / "activemq.jar"),
                 "start",

@@ -1,0 +1,1 @@
+"""Amazon MQ for ActiveMQ: a broker's endpoints, who may do what, the template of a pair, and the drill."""
