@@ -1,4 +1,4 @@
-"""The command ``switchgear activemq explain``: what a ``failover:`` URI means here, option by option."""
+"""The commands of this plugin, and ``switchgear activemq explain``: what a ``failover:`` URI means, option by option."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from switchgear.errors import ConfigurationError, redact
 
+from switchgear_activemq.amazon_mq import commands as amazon_mq
 from switchgear_activemq.failover import plan
 from switchgear_activemq.uri import read
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from switchgear_activemq.failover import Decision, Plan
     from switchgear_activemq.uri import Note, Reading
 
-app = typer.Typer(help="ActiveMQ and Amazon MQ: failover: URIs.", no_args_is_help=True)
+app = typer.Typer(help="ActiveMQ and Amazon MQ: failover: URIs, permissions, a pair, a drill.", no_args_is_help=True)
 
 
 @app.callback()
 def main() -> None:
-    """ActiveMQ and Amazon MQ: failover: URIs."""
+    """ActiveMQ and Amazon MQ: failover: URIs, permissions, a pair, a drill."""
 
 
 @app.command()
@@ -45,6 +46,9 @@ def explain(
         typer.echo(json.dumps(as_dict(reading, made), indent=2))
     else:
         _print(reading, made)
+
+
+amazon_mq.add(app)
 
 
 def as_dict(reading: Reading, made: Plan) -> dict[str, object]:

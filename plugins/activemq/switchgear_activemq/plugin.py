@@ -91,7 +91,7 @@ def _warn(where: str, notes: tuple[Note, ...]) -> None:
 
 @hookimpl
 def register_commands(app: typer.Typer) -> None:
-    """Add ``activemq explain``. Since: 0.1."""
+    """Add the commands of ``activemq``. Since: 0.1."""
     from switchgear_activemq.commands import app as commands
 
     app.add_typer(commands, name="activemq")

@@ -126,6 +126,7 @@ class Drill:
     why_unfinished: str | None = "it was stopped before the strike"
     where: str = ""
     _run: str = field(factory=lambda: secrets.token_hex(4))
+    _arrived: asyncio.Event = field(factory=asyncio.Event)
     _now: Callable[[], float] = field(default=lambda: 0.0)
 
     def __attrs_post_init__(self) -> None:
@@ -195,8 +196,9 @@ class Drill:
                 await self._strike_while_publishing(writer, ending)
         finally:
             self.ended_at = self._now()
-            for profile in (subscriber, publisher):
-                await _forget(profile)
+            for side, profile in zip(self.sides, (subscriber, publisher), strict=True):
+                if side.transport is not None and side.transport.stats.connections:
+                    await _forget(profile)
 
     def _client_id(self, side: Side) -> str:
         return f"switchgear-drill-{self._run}-{side.name}"
@@ -269,6 +271,7 @@ class Drill:
         run, _, number = message.payload.partition(b" ")
         if run == self._run.encode():
             self.ledger.arrive(number)
+            self._arrived.set()
 
     async def _first_arrival(self, ending: asyncio.Event) -> None:
         began = self._now()
@@ -282,9 +285,11 @@ class Drill:
     async def _last_arrival(self, writer: switchgear.aio.AsyncTransport) -> None:
         with suppress(TimeoutError, SwitchgearError):
             await writer.drain(LAST_WORDS)
-        until = self._now() + LAST_WORDS
-        while self.ledger.lost and self._now() < until:
-            await asyncio.sleep(TURN)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                while self.ledger.lost:
+                    self._arrived.clear()
+                    await self._arrived.wait()
 
 
 async def _connected(transport: switchgear.aio.AsyncTransport) -> None:
