@@ -116,6 +116,7 @@ class Drill:
 
     plan: DrillPlan
     target: Target
+    connect: Callable[[Profile], switchgear.aio.AsyncTransport] = switchgear.aio.connect
     ledger: DemoLedger = field(factory=DemoLedger)
     log: deque[str] = field(factory=lambda: deque(maxlen=8))
     sides: tuple[Side, Side] = field(init=False)
@@ -187,10 +188,13 @@ class Drill:
             for side, profile in zip(self.sides, (self.plan.subscriber, self.plan.publisher), strict=True)
         )
         try:
-            async with switchgear.aio.connect(subscriber) as reader, switchgear.aio.connect(publisher) as writer:
+            async with self.connect(subscriber) as reader, self.connect(publisher) as writer:
                 self.sides[0].transport, self.sides[1].transport = reader, writer
                 await _connected(reader)
                 await _connected(writer)
+                # The topic has to be there before somebody subscribes who may not create it.
+                async with asyncio.timeout(FIRST):
+                    await writer.publish(self.plan.topic, b"switchgear drill", qos=1)
                 await reader.subscribe(self.plan.topic, self._take, qos=1).ready(FIRST)
                 self.where = str(writer.endpoint)
                 await self._strike_while_publishing(writer, ending)
@@ -198,7 +202,14 @@ class Drill:
             self.ended_at = self._now()
             for side, profile in zip(self.sides, (subscriber, publisher), strict=True):
                 if side.transport is not None and side.transport.stats.connections:
-                    await _forget(profile)
+                    await self._forget(profile)
+
+    async def _forget(self, profile: Profile) -> None:
+        """Let the broker forget the session: a clean start ends it, and what is kept for it (MQTT 3.1.1, 3.1.2.4)."""
+        clean = evolve(profile, session="clean", on_event=None)
+        with suppress(TimeoutError, SwitchgearError):  # best effort: the broker may be gone, and the ledger is complete
+            async with self.connect(clean) as transport:
+                await transport.wait_connected(LAST_WORDS)
 
     def _client_id(self, side: Side) -> str:
         return f"switchgear-drill-{self._run}-{side.name}"
@@ -300,14 +311,6 @@ async def _connected(transport: switchgear.aio.AsyncTransport) -> None:
         if transport.last_error is None:
             raise
         raise transport.last_error from None
-
-
-async def _forget(profile: Profile) -> None:
-    """Let the broker forget the session: a clean start ends it, and what is kept for it (MQTT 3.1.1, 3.1.2.4)."""
-    clean = evolve(profile, session="clean", on_event=None)
-    with suppress(TimeoutError, SwitchgearError):  # best effort: the broker may be gone, and the ledger is complete
-        async with switchgear.aio.connect(clean) as transport:
-            await transport.wait_connected(LAST_WORDS)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -91,13 +91,15 @@ class _File:
 
     def permissions(self, data: Table) -> Permissions:
         self.table("", data)
+        name = data.get("name", Permissions().name)
+        if not isinstance(name, str):
+            raise self.error("name", f"{checks.show(name)} is no text")
+        if why := rules.wrong_broker_name(name):
+            raise self.error("name", f"{checks.show(name)}: {why}")
         groups = tuple(self.group(name, value) for name, value in self.named("groups", data))
         users = tuple(self.user(name, value, {g.name for g in groups}) for name, value in self.named("users", data))
         if len(users) > rules.MOST_USERS:
             raise self.error("users", f"there are {len(users)}; Amazon MQ takes {rules.MOST_USERS} for one broker")
-        name = data.get("name", "switchgear")
-        if not isinstance(name, str) or rules.wrong_broker_name(name):
-            raise self.error("name", f"{checks.show(name)}: {rules.wrong_broker_name(str(name)) or 'it is no text'}")
         return Permissions(
             name=name,
             topics=self.topics("topics", data.get("topics", []), check_topic),

@@ -24,7 +24,6 @@ class AmazonBroker:
 
     amazon_mq: AmazonMq
     broker_id: str
-    look: float = LOOK
     deed: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -39,7 +38,7 @@ class AmazonBroker:
         loop = asyncio.get_running_loop()
         began, was_away = loop.time(), False
         while True:
-            await asyncio.sleep(self.look)
+            await asyncio.sleep(LOOK)
             try:
                 answer = await asyncio.to_thread(self.amazon_mq.describe_broker, self.broker_id)
             except AwsUnavailable:

@@ -113,6 +113,8 @@ def _parameters(permissions: Permissions) -> Json:
 def _secret(user: User) -> Json:
     return {
         "Type": "AWS::SecretsManager::Secret",
+        "DeletionPolicy": "Delete",  # Secrets Manager keeps it for 30 days more
+        "UpdateReplacePolicy": "Delete",
         "Properties": {
             "Description": {"Fn::Sub": f"The password of {user.name} on the Amazon MQ broker ${{BrokerName}}"},
             "GenerateSecretString": {
