@@ -16,6 +16,7 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import logging
 import re
 import sys
@@ -224,7 +225,11 @@ def event_facts() -> dict[str, list[str]]:
                 continue
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             told = node.args[0]
-            if name in {"emit", "_emit", "emit_soon"} and isinstance(told, ast.Constant) and isinstance(told.value, str):
+            if (
+                name in {"emit", "_emit", "emit_soon"}
+                and isinstance(told, ast.Constant)
+                and isinstance(told.value, str)
+            ):
                 facts = [k.arg for k in node.keywords if k.arg]
                 found[told.value] = list(dict.fromkeys([*found[told.value], *facts]))
     return found
@@ -390,6 +395,42 @@ def fleet_periods() -> str:
     return table(["Clients", "Connects a second", "One client tries once in"], rows)
 
 
+def permissions(where: str) -> str:
+    """The keys of one table of a file of permissions (of the plugin activemq)."""
+    from switchgear_activemq.amazon_mq import permissions as written
+    from switchgear_activemq.amazon_mq.permissions_file import KEYS as known
+
+    cls = {"": written.Permissions, "users.NAME": written.User, "groups.NAME": written.Group, "purge": written.Purge}[
+        where
+    ]
+    meanings = attributes_of(cls)
+    return table(
+        ["Key", "Default", "Meaning"],
+        [[code(key), _toml_default(getattr(attrs.fields(cls), key)), meanings[key]] for key in known[where]],
+    )
+
+
+def _toml_default(attribute: Any) -> str:
+    """A default as TOML writes it; nothing for none, or for a table."""
+    default = attribute.default
+    if default is attrs.NOTHING:
+        return "needed"
+    if default is None or attrs.has(type(default)):
+        return ""
+    return code("[]" if default == () else str(default).lower() if isinstance(default, bool) else json.dumps(default))
+
+
+def permitted() -> str:
+    """The elements of a broker's configuration that are written, with their attributes."""
+    from switchgear_activemq.amazon_mq.permitted import PERMITTED
+
+    rows = [
+        [code(name), ", ".join(map(code, sorted(each.attributes))), ", ".join(map(code, sorted(each.children)))]
+        for name, each in PERMITTED.items()
+    ]
+    return table(["Element", "Attributes", "Elements in it"], rows)
+
+
 # Hooks, signatures. --------------------------------------------------------------------------------------------------
 
 
@@ -412,7 +453,10 @@ def context() -> str:
 def verdicts() -> str:
     """The verdicts, the mildest first."""
     kinds = (hookspecs.Proceed, hookspecs.Delay, hookspecs.Recheck, hookspecs.Restart, hookspecs.GiveUp)
-    rows = [[code(f"{k.__name__}({', '.join(_argument(f) for f in attrs.fields(k))})"), words(inspect.getdoc(k) or "")] for k in kinds]
+    rows = [
+        [code(f"{k.__name__}({', '.join(_argument(f) for f in attrs.fields(k))})"), words(inspect.getdoc(k) or "")]
+        for k in kinds
+    ]
     return table(["Verdict", "Meaning"], rows)
 
 
@@ -571,6 +615,11 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "Failure": lambda: values(switchgear.Failure),
     "Event": lambda: values(switchgear.Event),
     "connection options": connection_options,
+    "permissions file": lambda: permissions(""),
+    "permissions users": lambda: permissions("users.NAME"),
+    "permissions groups": lambda: permissions("groups.NAME"),
+    "permissions purge": lambda: permissions("purge"),
+    "permitted elements": permitted,
     **{f"file {path}": functools.partial(shown, path) for path in SHOWN},
     **{f"hook {name}": functools.partial(hook, name) for name in HOOKS},
 }

@@ -10,6 +10,9 @@ from switchgear.message import topic_matches
 if TYPE_CHECKING:
     from switchgear.secrets import Secret
 
+STOCK_NAME: Final = "switchgear"
+"""The broker's name where the file gives none."""
+
 EXAMPLE: Final = """\
 # Who may do what on the broker. Topics are written as MQTT clients write them.
 name = "press"
@@ -101,15 +104,15 @@ class Permissions:
     Attributes:
         name: The broker's name: 1 to 50 letters, digits, `-` and `_`.
         topics: Topics that the broker makes when it starts, and keeps.
-        users: A table for each user.
-        groups: A table for each group.
+        users: A table `[users.NAME]` for each user, at least one.
+        groups: A table `[groups.NAME]` for each group, at least one.
         purge: When the broker forgets what nobody uses.
     """
 
-    name: str = "switchgear"
+    name: str = STOCK_NAME
     topics: tuple[str, ...] = ()
-    users: tuple[User, ...] = ()
-    groups: tuple[Group, ...] = ()
+    users: tuple[User, ...]
+    groups: tuple[Group, ...]
     purge: Purge = Purge()
 
     def notes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from switchgear.message import check_filter, check_topic
 from switchgear.secrets import Secret, env, file
 
 from switchgear_activemq.amazon_mq import rules
-from switchgear_activemq.amazon_mq.permissions import EXAMPLE, Group, Permissions, Purge, User
+from switchgear_activemq.amazon_mq.permissions import EXAMPLE, STOCK_NAME, Group, Permissions, Purge, User
 from switchgear_activemq.topics import what_changes
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _File:
 
     def permissions(self, data: Table) -> Permissions:
         self.table("", data)
-        name = data.get("name", Permissions().name)
+        name = data.get("name", STOCK_NAME)
         if not isinstance(name, str):
             raise self.error("name", f"{checks.show(name)} is no text")
         if why := rules.wrong_broker_name(name):
