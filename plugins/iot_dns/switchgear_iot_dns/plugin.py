@@ -195,9 +195,10 @@ def _loss(context: Context) -> Loss:
     failure = context.failure
     if failure is None:
         return Loss.BLIP
-    is_5 = context.profile is not None and context.profile.protocol == "5"
-    was_closed = failure.cause is Cause.CLOSED_BY_BROKER and (failure.code is not None or not is_5)
-    return Loss.SENT_AWAY if was_closed or failure.cause in AWAY else Loss.BLIP
+    if failure.cause is Cause.CLOSED_BY_BROKER:
+        is_5 = context.profile is not None and context.profile.protocol == "5"
+        return Loss.CLOSED if is_5 and failure.code is None else Loss.SENT_AWAY
+    return Loss.SENT_AWAY if failure.cause in AWAY else Loss.BLIP
 
 
 def _look(context: Context, endpoint: Endpoint, memory: Memory) -> Answer:

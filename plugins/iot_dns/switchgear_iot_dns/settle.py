@@ -43,6 +43,8 @@ class Loss(enum.Enum):
 
     BLIP = "the connection was lost"
     """Nobody told us to go: the network, or the broker's host. It says nothing about regions."""
+    CLOSED = "the broker closed the connection"
+    """It did so on purpose, and did not say why."""
     SENT_AWAY = "the region sent us away"
     """The broker ended the connection on purpose."""
     DOWN = "the region does not take us"
@@ -66,7 +68,7 @@ class Settling:
 
     - A connection that was lost to the network goes on at once when the name still leads where it did, or cannot be asked.
       Where the name leads elsewhere, that is one fact only: ``answers`` of them in a row must say so.
-    - A region that sent us away, or does not take us back, is left at once when the name leads elsewhere.
+    - A region that closed the connection, sent us away or does not take us back is left at once when the name leads elsewhere.
     - A region that sent us away and is still named is believed after ``wait`` seconds and ``answers`` answers in a row: it may
       have been quicker than the DNS.
     - After ``bound`` seconds it goes on with the best that is known.

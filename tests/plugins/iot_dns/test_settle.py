@@ -36,6 +36,10 @@ def places(decisions: list[Decision]) -> list[str]:
         (Loss.BLIP, [W, W, W], [".", ".", WEST]),
         (Loss.BLIP, [W, E], [".", EAST]),
         (Loss.BLIP, [W, W, FAILED, W], [".", ".", EAST, WEST]),
+        # Closed without a word: the name alone tells where to go.
+        (Loss.CLOSED, [E], [EAST]),
+        (Loss.CLOSED, [W], [WEST]),
+        (Loss.CLOSED, [FAILED], [EAST]),
         # Sent away: another target is gone to at once, the same one is believed after `wait`.
         (Loss.SENT_AWAY, [W], [WEST]),
         (Loss.SENT_AWAY, [E, E, W], [".", ".", WEST]),

@@ -36,8 +36,8 @@ _SECOND_LISTENER = "mosquitto.sock"  # relative to the folder: the path of a UNI
 class Mosquitto:
     """One mosquitto on a loopback port, with its configuration, its log and its store in *folder*.
 
-    It speaks MQTT 3.1, 3.1.1 and 5 and takes any number of messages. Without *users* it lets everybody in. *port* 0
-    chooses a free one, which then stays the same across restarts. With *persistence*
+    It speaks MQTT 3.1, 3.1.1 and 5 and takes any number of messages. Without *users* it lets everybody in. *host* is a
+    loopback address; *port* 0 chooses a free one, which then stays the same across restarts. With *persistence*
     sessions survive `kill`, but for the last moment: mosquitto acknowledges first and saves in its next turn (seen: less
     than 50 ms later). Without, sessions end with the process. *extra* is added to the configuration as it is. As a
     context manager it starts on entry, unless it runs already, and stops on exit.
@@ -50,6 +50,7 @@ class Mosquitto:
         self,
         folder: Path,
         *,
+        host: str = HOST,
         port: int = 0,
         tls: TlsFiles | None = None,
         require_client_certificate: bool = False,
@@ -62,6 +63,7 @@ class Mosquitto:
             raise ValueError("require_client_certificate needs tls")
         self._program = find_mosquitto()
         self._folder = folder.resolve()
+        self._host = host
         self._port = port or free_port()
         self._tls = tls
         self._require_client_certificate = require_client_certificate
@@ -94,9 +96,9 @@ class Mosquitto:
 
     @property
     def uri(self) -> str:
-        """Where to connect: `mqtt`, `mqtts`, `ws` or `wss`; the host is `localhost` with TLS, else 127.0.0.1."""
+        """Where to connect: `mqtt`, `mqtts`, `ws` or `wss`; the host is `localhost` with TLS, else its address."""
         scheme = "ws" if self._websocket else "mqtt"
-        host = HOST
+        host = self._host
         if self._tls is not None:
             scheme, host = scheme + "s", "localhost"
         return f"{scheme}://{host}:{self._port}{'/mqtt' if self._websocket else ''}"
@@ -202,7 +204,7 @@ class Mosquitto:
             client = (str(self._tls.client_cert_file), str(self._tls.client_key_file))
             context = probe_context(*client) if self._require_client_certificate else probe_context(None, None)
         user = next(iter(self._users.items()), None)
-        answer = connect_answer(self._port, user=user, context=context, websocket=self._websocket)
+        answer = connect_answer(self._port, host=self._host, user=user, context=context, websocket=self._websocket)
         return answer is not None and self.is_running
 
     def _logged(self, start: int) -> bytes:
@@ -221,7 +223,7 @@ class Mosquitto:
         second_listener = [f"listener 0 {_SECOND_LISTENER}"] if self._websocket else []
         lines = [
             *second_listener,
-            f"listener {self._port} {HOST}",
+            f"listener {self._port} {self._host}",
             "socket_domain ipv4",  # without it a WebSocket listener binds to every address
             f"protocol {'websockets' if self._websocket else 'mqtt'}",
             f"log_dest file {self.log_file}",

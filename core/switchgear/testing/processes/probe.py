@@ -19,6 +19,7 @@ _numbers = itertools.count(1)
 def connect_answer(
     port: int,
     *,
+    host: str = HOST,
     user: tuple[str, str] | None = None,
     context: ssl.SSLContext | None = None,
     websocket: bool = False,
@@ -30,7 +31,7 @@ def connect_answer(
     each step. `TLS_ANSWERED` stands for a TLS alert.
     """
     try:
-        with socket.create_connection((HOST, port), timeout=timeout) as plain:
+        with socket.create_connection((host, port), timeout=timeout) as plain:
             if plain.getsockname() == plain.getpeername():
                 return None
             if context is None:

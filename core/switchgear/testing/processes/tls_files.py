@@ -1,10 +1,17 @@
 """Certificates for tests, made on the spot."""
 
+from __future__ import annotations
+
 import datetime as dt
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from switchgear_certs import Authority
 
 
 @frozen(kw_only=True)
@@ -19,11 +26,15 @@ class TlsFiles:
 
 
 def make_tls_files(
-    folder: Path, *, names: Sequence[str] = ("localhost", "127.0.0.1"), expired: bool = False
+    folder: Path,
+    *,
+    names: Sequence[str] = ("localhost", "127.0.0.1"),
+    expired: bool = False,
+    authority: Authority | None = None,
 ) -> TlsFiles:
-    """Write a new authority, a broker certificate for *names* and a client certificate into *folder*.
+    """Write an authority, a broker certificate for *names* and a client certificate into *folder*.
 
-    Another *folder* has another authority, so its files are a client certificate that the first broker refuses, and a
+    Without *authority* it is a new one: another *folder* has another, so its files are a client certificate that the first broker refuses, and a
     CA file that does not know the first broker. *expired* makes the broker's certificate end yesterday; *names* without
     the host that is dialled make it a certificate for somebody else.
 
@@ -34,7 +45,7 @@ def make_tls_files(
 
     folder.mkdir(parents=True, exist_ok=True)
     made = dt.datetime.now(dt.UTC) - dt.timedelta(days=31 if expired else 0)
-    authority = Authority.create(now=made)
+    authority = authority or Authority.create(now=made)
     broker = authority.server(*names, days=30, now=made)
     client = authority.client("switchgear-client", now=made if not expired else None)
     files = TlsFiles(

@@ -1,0 +1,270 @@
+"""The scenarios of the two-region lab; ``test_two_regions.py`` runs each in a namespace of its own.
+
+    region_lab.py FOLDER SCENARIO [key=value ...]
+
+The last line of the output is what was seen, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import switchgear
+from attrs import evolve
+from switchgear import TLS, State
+from switchgear.testing.processes import make_tls_files
+from switchgear.testing.processes.regions import HOSTS, NAMES, OPEN_PORT, PORT, TARGETS, Regions, enter
+from switchgear_certs import Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE: Final = 60.0
+OTHER: Final = {"east": "west", "west": "east"}
+
+
+class Connections(threading.Thread):
+    """Samples how many TLS connections this process has to the regions at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+        self._ends = threading.Event()
+
+    def run(self) -> None:
+        while not self._ends.wait(0.002):
+            self.most = max(self.most, self.count())
+
+    def count(self) -> int:
+        """Established connections to port 8883 whose socket still belongs to somebody."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+        return sum(row[2].endswith(f":{PORT:04X}") and row[3] == "01" and row[9] != "0" for row in rows)
+
+    def stop(self) -> int:
+        self._ends.set()
+        self.join()
+        return self.most
+
+
+class Device:
+    """A device that publishes fifty numbered messages a second, and an observer at each region."""
+
+    def __init__(self, regions: Regions, driver: str, options: str = "", **more: Any) -> None:
+        self.regions = regions
+        self.name = NAMES[0]
+        self.events: list[switchgear.Event] = []
+        self.seen: dict[str, list[tuple[float, str]]] = {"east": [], "west": []}
+        files = regions.files
+        self.observers: dict[str, switchgear.Transport] = {}
+        self.transport = switchgear.connect(
+            f"iot+dns://{self.name}?{options}",
+            client_id="mqtt1",
+            driver=driver,
+            protocol="5",
+            tls=TLS(ca_file=files.ca_file, cert_file=files.client_cert_file, key_file=files.client_key_file),
+            stable_after=1,
+            connect_timeout=2,
+            on_event=self.events.append,
+            **more,
+        )
+        self.sent = 0
+        self._ends = threading.Event()
+        self._publisher = threading.Thread(target=self._publish, daemon=True)
+
+    def observe(self, region: str) -> None:
+        """See what arrives at *region* from now on."""
+        if region in self.observers:
+            self.observers.pop(region).close()
+        seen = self.seen[region]
+        observer = switchgear.connect(f"mqtt://{HOSTS[region]}:{OPEN_PORT}", client_id="observer", session="clean")
+        observer.subscribe("t/#", lambda message: seen.append((time.monotonic(), message.topic)), qos=0).wait_ready(20)
+        self.observers[region] = observer
+
+    def begin(self) -> None:
+        self.transport.wait_connected(20)
+        self._publisher.start()
+
+    def _publish(self) -> None:
+        while not self._ends.wait(0.02):
+            self.transport.publish(f"t/{self.sent}", b"x", qos=1)
+            self.sent += 1
+
+    def told(self, name: str) -> list[str]:
+        return [
+            str(event.facts.get("why") or event.facts.get("failure")) for event in self.events if event.name == name
+        ]
+
+    def settled_at(self, region: str, since: float) -> float:
+        """When it was decided that the name leads to *region*."""
+        words = f"leads to {TARGETS[region]} now"
+        return next(
+            e.at
+            for e in self.events
+            if e.at >= since and e.name in {"reconnect_scheduled", "move_scheduled"} and words in str(e.facts["why"])
+        )
+
+    def end(self) -> list[str]:
+        """Stop; the topics that no region has."""
+        self._ends.set()
+        self._publisher.join()
+        self.transport.drain(30)
+        self.transport.close()
+        for observer in self.observers.values():
+            observer.close()
+        return sorted({f"t/{number}" for number in range(self.sent)} - self.regions.topics())
+
+
+def wait_until(is_met: Callable[[], object], timeout: float = PATIENCE) -> None:
+    deadline = time.monotonic() + timeout
+    while not is_met():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it did not happen")
+        time.sleep(0.002)
+
+
+def go_over(device: Device, region: str, how: str) -> dict[str, float]:
+    """Switch the name from the other region to *region*, in one of the three ways; what it took."""
+    regions, old = device.regions, OTHER[region]
+    device.observe(region)
+    since = time.monotonic()
+    seen = device.seen[region]
+    seen.clear()
+    if how == "alive":
+        regions.flip(device.name, region)
+        regions.kick(old, "mqtt1")
+    elif how == "dead":
+        regions.brokers[old].kill()
+        time.sleep(0.5)
+        regions.flip(device.name, region)
+    elif how == "refusing":
+        regions.restart(old, refuses=True)
+        time.sleep(0.5)
+        regions.flip(device.name, region)
+    wait_until(lambda: seen)
+    settled = device.settled_at(region, since)
+    if how != "alive":
+        regions.restart(old)
+    time.sleep(1.5)  # it is stable then
+    return {"settled": settled - since, "first_message": seen[0][0] - settled}
+
+
+def switch(folder: Path, driver: str, how: str, flips: int) -> dict[str, object]:
+    """The regions are switched to and fro."""
+    before = os.getpid()
+    with Regions(folder) as regions:
+        device = Device(regions, driver)
+        device.begin()
+        connections = Connections()
+        connections.start()
+        time.sleep(1.5)
+        rounds = [go_over(device, ("west", "east")[number % 2], how) for number in range(flips)]
+        most = connections.stop()
+        lost = device.end()
+    return {"rounds": rounds, "most": most, "lost": lost, "sent": device.sent, "same_process": os.getpid() == before}
+
+
+def watch(folder: Path, driver: str) -> dict[str, object]:
+    """Nobody is disconnected: the device sees the switch itself."""
+    with Regions(folder) as regions:
+        device = Device(regions, driver, "watch=4&window=1&poll=0.5&drain=2")
+        device.begin()
+        connections = Connections()
+        connections.start()
+        device.observe("west")
+        time.sleep(1)
+        flipped = time.monotonic()
+        regions.flip(device.name, "west")
+        wait_until(lambda: device.seen["west"])
+        took = device.seen["west"][0][0] - flipped
+        most = connections.stop()
+        lost = device.end()
+    return {"took": took, "most": most, "lost": lost, "sent": device.sent, "losses": device.told("connection_lost")}
+
+
+def unfit(folder: Path, driver: str, what: str) -> dict[str, object]:
+    """West's certificate is unfit, or it does not know ours: the device says why, and is back when the name is."""
+    authority = Authority.create()
+    files = make_tls_files(folder / "files", names=NAMES, authority=authority)
+    if what == "other domain":
+        other = make_tls_files(folder / "other", names=["other.example.test"], authority=authority)
+        west = evolve(files, cert_file=other.cert_file, key_file=other.key_file)
+    elif what == "no serverAuth":
+        west = evolve(files, cert_file=files.client_cert_file, key_file=files.client_key_file)
+    else:
+        assert what == "unknown client"
+        west = evolve(files, ca_file=make_tls_files(folder / "strangers").ca_file)
+    with Regions(folder, files=files, west=west) as regions:
+        device = Device(regions, driver)
+        device.begin()
+        regions.flip(device.name, "west")
+        regions.kick("east", "mqtt1")
+        wait_until(lambda: device.told("attempt_failed"))
+        failure = device.told("attempt_failed")[0]
+        wait_until(lambda: device.told("quarantined"), 30)
+        regions.flip(device.name, "east")
+        flipped = time.monotonic()
+        wait_until(lambda: device.transport.state is State.CONNECTED)
+        back = time.monotonic() - flipped
+        lost = device.end()
+    return {"failure": failure, "back": back, "lost": lost}
+
+
+def look_ups(folder: Path) -> dict[str, object]:
+    """What the system's resolver makes of names that fail, one after another."""
+    from switchgear.testing.dns import ThreadedDnsServer
+    from switchgear_iot_dns import look
+
+    name = NAMES[0]
+    answers: dict[str, object] = {}
+
+    def ask() -> str:
+        return str(look(name, "os", 4.0))
+
+    with ThreadedDnsServer(port=53) as dns:
+        for region, host in HOSTS.items():
+            dns.set_a(TARGETS[region], host)
+        dns.set_cname(name, TARGETS["east"])
+        answers["east"] = ask()
+        dns.set_cname(name, TARGETS["west"])
+        answers["west"] = ask()
+        dns.freeze(name)
+        dns.set_cname(name, TARGETS["east"])
+        answers["stale"] = ask()
+        dns.thaw(name)
+        for fault in ("servfail", "refused", "silent", "nxdomain"):
+            dns.fail(name, fault)
+            answers[fault] = ask()
+        dns.fail(name, None)
+        dns.set_cname(name, "other.example.test")
+        dns.set_cname("other.example.test", name)
+        answers["loop"] = ask()
+        dns.remove(name)
+        answers["missing"] = ask()
+    return answers
+
+
+SCENARIOS: Final[dict[str, Callable[..., dict[str, object]]]] = {
+    "switch": switch,
+    "watch": watch,
+    "unfit": unfit,
+    "look_ups": look_ups,
+}
+
+
+def main() -> None:
+    folder, scenario, *pairs = sys.argv[1:]
+    options: dict[str, Any] = dict(pair.split("=", 1) for pair in pairs)
+    if "flips" in options:
+        options["flips"] = int(options["flips"])
+    enter(Path(folder))
+    sys.stdout.write(json.dumps(SCENARIOS[scenario](Path(folder), **options)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
