@@ -123,6 +123,19 @@ TABLE: Final[dict[Cause, tuple[Policy, str]]] = {
     Cause.DRIVER_SILENT: (_T, "the MQTT library may be wedged; the plugin sdk_restart replaces it"),
 }
 
+MESSAGE_MAY_BE_WHY: Final = frozenset(
+    {
+        Cause.CONNECTION_LOST,
+        Cause.CLOSED_BY_BROKER,
+        Cause.NOT_AUTHORIZED,
+        Cause.QUOTA_EXCEEDED,
+        Cause.PACKET_TOO_LARGE,
+        Cause.PROTOCOL_ERROR,
+        Cause.WILL_REFUSED,  # in DISCONNECT: QoS or retain not supported
+    }
+)
+"""How a broker ends a connection because of a message. With any other cause nothing that was in flight is suspected."""
+
 
 @frozen
 class Failure:

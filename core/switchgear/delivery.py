@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
+from switchgear.deadline import Deadline
 from switchgear.errors import Forked, SwitchgearError, WouldDeadlock
 from switchgear.message import DeliveryState
 
@@ -229,9 +230,30 @@ class Delivery:
             TimeoutError: it ran out.
             MessageError: the message ended without having been stored.
         """
-        self._block(timeout, "delivery.wait_stored()", lambda: self._state is not DeliveryState.ACCEPTED)
+        self._block(timeout, "delivery.wait_stored()", self._is_settled)
         if self._error is not None:
             raise self._error
+
+    async def stored(self, timeout: float | None = None) -> None:
+        """`wait_stored` for ``switchgear.aio``: return when the message is safe in the outbox. *timeout* is in seconds.
+
+        Raises:
+            TimeoutError: it ran out.
+            MessageError: the message ended without having been stored.
+            OutboxUnwritable: a durable outbox cannot write it now; the message stays accepted.
+        """
+        async with Deadline(timeout, lambda: f"delivery.stored(): the message is {self.state.value}"):
+            while not self._is_settled():
+                await self._news()
+        if self._error is not None:
+            raise self._error
+
+    def _is_settled(self) -> bool:
+        """Whether the message is stored, or has ended."""
+        return self._state is not DeliveryState.ACCEPTED
+
+    async def _news(self) -> None:
+        """Something may have become of its storing."""
 
     def _block(self, timeout: float | None, call: str, is_met: Callable[[], bool]) -> None:
         waits = self._waits

@@ -17,7 +17,7 @@ from attrs import define, field
 from switchgear import effects as do
 from switchgear import events as ev
 from switchgear.backoff import ConnectBudget, Fleet
-from switchgear.cause import Cause, Failure
+from switchgear.cause import MESSAGE_MAY_BE_WHY, Cause, Failure
 from switchgear.credentials import Credentials
 from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, DeafListener, Driver, Link
 from switchgear.endpoint import Endpoint, Group, SessionKind
@@ -435,12 +435,12 @@ class ConnectionManager:
             return
         if live.task is not None and live.task is not asyncio.current_task(self.loop):
             live.task.cancel()
-        self._shut(live, blames=failure.cause is not Cause.DRIVER_SILENT)
+        self._shut(live, blames=failure.cause in MESSAGE_MAY_BE_WHY)
         if self.profile.follow_redirects:
             self.moves.redirected(live.endpoint, failure)
         self.feed(ev.ConnectionLost(generation, failure))
 
-    def _shut(self, live: _Live, *, blames: bool = True) -> None:
+    def _shut(self, live: _Live, *, blames: bool) -> None:
         if live.watch is not None:
             live.watch.stop()
         if live.connection is not None and live.connection is self.connection:
@@ -454,7 +454,7 @@ class ConnectionManager:
             return
         if live.task is not None and live.task is not asyncio.current_task(self.loop):
             live.task.cancel()
-        self._shut(live)
+        self._shut(live, blames=False)  # it was our decision
         if live.connection is None:
             if live.link is not None:
                 live.link.abort()

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from switchgear.outbox import Outbox
 
 SUSPECT: Final = 2
-"""Losses with a message in flight, each got over at once, after which it is sent alone."""
+"""Losses with a message in flight, each got over at once, after which it is suspected, and sent alone. When it is answered
+the next two follow, then four: most suspects have done nothing but be in flight. One lost with others is alone from then on."""
+
+MOST_ON_TRIAL: Final = 32
+"""Suspects that are sent together at most: what a loss among them leaves to be sent one by one."""
 
 SHORTEST: Final = 0.001
 """Seconds that a drain rate waits at least: a rest of 1e-17 tokens is a time that no clock can show, and would spin."""
 
-_STORED: Final = DeliveryState.STORED  # a global: an enum member looked up by its class costs more than a comparison
+_STORED: Final = DeliveryState.STORED  # globals: an enum member looked up by its class costs more than a comparison
+_SENT: Final = DeliveryState.SENT
 
 
 @define(eq=False)
@@ -50,7 +55,9 @@ class Sender:
     _connection: Connection | None = field(default=None, init=False)
     _window: int = field(default=0, init=False)
     _lost: list[Delivery] = field(factory=list, init=False)
-    _alone: Delivery | None = field(default=None, init=False)
+    _on_trial: int = field(default=0, init=False)  # suspects sent together, and nothing else with them
+    _trial: int = field(default=1, init=False)  # how many this trial may have
+    _next_trial: int = field(default=1, init=False)
     _backlog: int = field(default=0, init=False)  # messages that the drain rate applies to
     _tokens: float = field(default=0.0, init=False)
     _byte_tokens: float = field(default=0.0, init=False)
@@ -67,21 +74,28 @@ class Sender:
 
         *was_quick*: the broker was there all the time; then what was in flight at the loss may be what caused it.
         """
+        lost = [delivery for delivery in self._lost if delivery.phase < 2]  # the broker has the others
         if was_quick:
-            for delivery in self._lost:
+            for delivery in lost:
                 delivery.losses += 1
-                if delivery.losses > SUSPECT and delivery is self._alone:
-                    why = f"{delivery.losses} connections in a row were lost while it was being sent"
-                    self._refuse(delivery, why)
+            if self._on_trial and len(lost) == 1 and lost[0].losses > SUSPECT:
+                self._convict(lost[0])
         self._lost = []
-        self._alone = None
+        self._on_trial = 0
         if not session_present:
             self.outbox.forget_session()
+
+    def _convict(self, delivery: Delivery) -> None:
+        """End *delivery*, with which the connection was lost alone; the others are acquitted, but for a second one."""
+        self._refuse(delivery, f"{delivery.losses} connections in a row were lost while it was being sent")
+        for other in list(self.outbox.pending):
+            other.losses = min(other.losses, SUSPECT - 1)
 
     def open(self, connection: Connection) -> None:
         """*connection* is usable: send."""
         self.is_held = False
         self._connection = connection
+        self._next_trial = 1
         self._window = min(self.max_in_flight, connection.limits.receive_maximum)
         self._is_limited = self.drain_rate is not None or self.drain_bytes is not None
         self._backlog = len(self.outbox)
@@ -127,7 +141,7 @@ class Sender:
             return
         pending, sent, window = outbox.pending, outbox.sent, self._window
         while pending:
-            if connection.in_flight >= window or not connection.is_writable or self._alone is not None:
+            if connection.in_flight >= window or not connection.is_writable:
                 return
             try:
                 delivery = pending.popleft()
@@ -135,18 +149,24 @@ class Sender:
                 return
             if delivery._state is not _STORED:
                 continue
-            if delivery.losses >= SUSPECT and delivery.phase < 2:
-                if connection.in_flight:
-                    pending.appendleft(delivery)
-                    return  # it goes alone
-                self._alone = delivery
-            if self._is_limited and self._backlog and not self._may_drain(len(delivery.payload) + len(delivery.topic)):
-                self._alone = None
+            suspicion = delivery.losses if delivery.phase < 2 else 0
+            if not self._may_go(connection, suspicion) or (
+                self._is_limited and self._backlog and not self._may_drain(len(delivery.payload) + len(delivery.topic))
+            ):
                 pending.appendleft(delivery)
                 return
             self._send(connection, delivery, sent)
-            if delivery is self._alone and delivery.state is not DeliveryState.SENT:
-                self._alone = None  # it was not sent at all
+            if suspicion >= SUSPECT and delivery.sequence in sent:
+                self._on_trial += 1
+
+    def _may_go(self, connection: Connection, suspicion: int) -> bool:
+        """Suspects go with each other only, and at the start of a trial with nothing else in flight."""
+        if self._on_trial:
+            return suspicion == SUSPECT and self._on_trial < self._trial
+        if suspicion < SUSPECT:
+            return True
+        self._trial = self._next_trial if suspicion == SUSPECT else 1
+        return connection.in_flight == 0
 
     def _send(self, connection: Connection, delivery: Delivery, sent: dict[int, Delivery]) -> None:
         limits = connection.limits
@@ -166,7 +186,7 @@ class Sender:
             self._refuse(delivery, f"the driver cannot send it ({type(error).__name__}: {error})")
             return
         if delivery.qos:
-            delivery._state = DeliveryState.SENT
+            delivery._state = _SENT
             sent[delivery.sequence] = delivery
         else:
             self.acknowledged += 1
@@ -177,10 +197,11 @@ class Sender:
         """The broker answered for *delivery*."""
         outbox = self.outbox
         outbox.sent.pop(delivery.sequence, None)
+        if self._on_trial and not outbox.sent:
+            self._on_trial = 0
+            self._next_trial = min(MOST_ON_TRIAL, 2 * self._next_trial)
         if delivery.done():
             return
-        if delivery is self._alone:
-            self._alone = None
         if code >= 0x80:
             self._refuse(delivery, "the broker says no", code)
             return

@@ -20,6 +20,7 @@ class NewestFirst:
     again: deque[Delivery] = field(factory=deque)
     waiting: deque[Delivery] = field(factory=deque)
     """In order of acceptance."""
+    _is_fresh: bool = field(default=False, init=False)  # what came out last was never sent
 
     def __len__(self) -> int:
         """How many."""
@@ -36,6 +37,7 @@ class NewestFirst:
 
     def popleft(self) -> Delivery:
         """The next to be sent. Raises ``IndexError`` when there is none."""
+        self._is_fresh = not self.again
         return self.again.popleft() if self.again else self.waiting.pop()
 
     def oldest(self) -> Delivery:
@@ -44,7 +46,10 @@ class NewestFirst:
 
     def appendleft(self, delivery: Delivery, /) -> None:
         """*delivery* is the next to be sent after all."""
-        self.again.appendleft(delivery)
+        if self._is_fresh:
+            self.waiting.append(delivery)  # newer ones may come before its turn
+        else:
+            self.again.appendleft(delivery)
 
     def extendleft(self, deliveries: Iterable[Delivery], /) -> None:
         """`appendleft` for each."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from switchgear.delivery import Delivery, Waits
@@ -91,6 +93,31 @@ class StoredDelivery(Delivery):
             raise self._error
         if not self._is_settled() and writer.failure is not None:
             raise OutboxUnwritable(writer.path, writer.failure)
+
+    async def _news(self) -> None:
+        """The writer has done something, or the message has ended."""
+        writer = self._writer
+        if writer.failure is not None:
+            raise OutboxUnwritable(writer.path, writer.failure)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def news() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                loop.call_soon_threadsafe(news)
+
+        self._watch(wake)
+        writer.watch(wake)
+        try:
+            if not self._is_settled() and writer.failure is None:  # it may have come before we looked out for it
+                await future
+        finally:
+            self._unwatch(wake)
+            writer.unwatch(wake)
 
     def _is_settled(self) -> bool:
         return self.disk == WRITTEN or self._state.is_final

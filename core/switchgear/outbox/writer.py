@@ -93,6 +93,7 @@ class Writer:
     _is_committing: bool = field(default=False, init=False)
     _lasted: float = field(default=0.0, init=False)  # seconds, the last commit
     _waiting: int = field(default=0, init=False)
+    _watchers: set[Callable[[], None]] = field(factory=set, init=False)
     _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _hurry: threading.Event = field(factory=threading.Event, init=False)
@@ -140,6 +141,25 @@ class Writer:
                 return True
             finally:
                 self._waiting -= 1
+
+    def watch(self, wake: Callable[[], None]) -> None:
+        """Have *wake* called after the next commit or failure, which comes at once."""
+        with self._changed:
+            self._watchers.add(wake)
+        self.hurry()
+
+    def unwatch(self, wake: Callable[[], None]) -> None:
+        """The opposite of `watch`."""
+        with self._changed:
+            self._watchers.discard(wake)
+
+    def _tell(self) -> None:
+        with self._changed:
+            if self._waiting:
+                self._changed.notify_all()
+            wakes, self._watchers = self._watchers, set()
+        for wake in wakes:
+            wake()
 
     def mark_exactly_once(self) -> bool:
         """Have the file say that QoS 2 is in use, before the first such message is sent; whether it does."""
@@ -197,8 +217,7 @@ class Writer:
                 if not self.file.messages:
                     self.file.shrink()
             self.file.close()
-            with self._changed:
-                self._changed.notify_all()
+            self._tell()
             with self._work:
                 self._has_ended = True
                 on_end = self._on_end
@@ -261,9 +280,7 @@ class Writer:
                 self._succeeded()
             except (sqlite3.Error, OSError) as error:
                 more = self._failed(error)
-        with self._changed:
-            if self._waiting:
-                self._changed.notify_all()
+        self._tell()
 
     def _commit(self) -> None:
         # Removals first: none of them can then be younger than a message that is still in the queue afterwards.
