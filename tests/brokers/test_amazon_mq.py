@@ -90,6 +90,11 @@ SUBSCRIBE = [
     ("publisher", "both/old", False),  # may write, not read
     ("publisher", "both/#", False),
     ("publisher", "secret/old", False),
+    ("publisher", "#", False),
+    ("publisher", "+/#", False),
+    ("publisher", "+/+", False),  # granted to anybody who may read the broker's own topics
+    ("publisher", "+", False),
+    ("publisher", "ActiveMQ/#", False),
 ]
 """Who, what, and whether it is granted."""
 

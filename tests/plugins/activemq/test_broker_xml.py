@@ -36,8 +36,6 @@ def test_the_map_of_the_example() -> None:
         },
         {
             "topic": "ActiveMQ.Advisory.>",
-            "read": "activemq-webconsole,admins,publishers,subscribers",
-            "write": "activemq-webconsole,admins,publishers,subscribers",
             "admin": "activemq-webconsole,admins,publishers,subscribers",
         },
         {"topic": "orders.>", "read": "subscribers", "write": "publishers", "admin": "publishers"},

@@ -169,6 +169,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         (group('publish = ["a/#"]\ncreate = ["a/+"]'), ["group gg: me may publish to a/#"]),
         ('topics = ["a"]\n' + group('publish = ["a"]\nsubscribe = ["a"]'), []),
         (group('subscribe = ["a/1", "a/+", "a/#"]'), ["group gg: me may subscribe to a/1 and not create it"]),
+        (group('subscribe = ["ActiveMQ/Advisory/#"]'), ["group gg: with the right to read ActiveMQ/Advisory/#"]),
         (BASE + "[groups.nobody]\nadmin = true", ["group nobody: no user is in it"]),
         (BASE.replace("[users.me]", "[users.me]\nconsole = true"), ["user me: console = true lets it do everything"]),
         (user('groups = ["gg"]\nconsole = true').replace("[groups.hh]\nadmin = true", ""), []),

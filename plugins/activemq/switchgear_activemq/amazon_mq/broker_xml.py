@@ -113,7 +113,7 @@ def entries(permissions: Permissions) -> list[dict[str, str]]:
 
     for right in RIGHTS:
         allow(">", right, masters)
-        allow(rules.ADVISORIES, right, [*everybody, rules.CONSOLE_GROUP])
+    allow(rules.ADVISORIES, "admin", [*everybody, rules.CONSOLE_GROUP])
     for group in permissions.groups:
         for right, topics in zip(RIGHTS, (group.subscribe, group.publish, group.create), strict=True):
             for topic in topics:

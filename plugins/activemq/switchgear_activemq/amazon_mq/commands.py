@@ -79,7 +79,7 @@ With --endpoint the clients connect there, for a broker that is reached through 
 With --local two ActiveMQ brokers are started on this machine on one store, and the active one is killed. It needs Java and
 Debian's packages activemq and libmqtt-client-java. With --permissions they run under that file.
 
-Exit codes: 0 nothing was lost, 1 something was lost or not everybody came back, 2 wrong usage or configuration,
+Exit codes: 0 nothing was lost, 1 something was lost, not everybody came back, or you said no, 2 wrong usage or configuration,
 3 no connection and no hope of one, 130 interrupted.
 """
 
@@ -270,6 +270,8 @@ def _local_pair(permissions: Path | None, users: tuple[str, str]) -> Iterator[tu
         for name in users:
             if name not in pair.users:
                 raise InvalidOption("username", f"{name!r} is no user of the pair; users: {', '.join(pair.users)}")
+        if sys.stderr.isatty():
+            write_note("starting two ActiveMQ brokers")
         with pair:
             pair.wait_standby(60)
             profiles = [Profile.of(pair.failover_uri, username=name, password=pair.users[name]) for name in users]

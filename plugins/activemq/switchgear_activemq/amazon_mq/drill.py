@@ -200,6 +200,7 @@ class Drill:
                 await self._strike_while_publishing(writer, ending)
         finally:
             self.ended_at = self._now()
+            self.doing = "removing the sessions"
             for side, profile in zip(self.sides, (subscriber, publisher), strict=True):
                 if side.transport is not None and side.transport.stats.connections:
                     await self._forget(profile)

@@ -143,6 +143,13 @@ class Permissions:
                 for who in self._who_cannot_create(group, topic)[:1]
                 if not {"+", "#"}.intersection(topic.split("/"))
             ),
+            *(
+                f"group {group.name}: with the right to read {topic} its users are granted +/+ too, hear all topics that"
+                " are created later, and can make the first publish to a topic fail; JMS clients need it, MQTT clients do not"
+                for group in self.groups
+                for topic in group.subscribe
+                if topic.split("/")[0] == "ActiveMQ"
+            ),
         )
 
     def groups_of(self, user: User) -> tuple[Group, ...]:

@@ -12,9 +12,11 @@ A map without it locks the console out. Source: developer guide, "Child element 
 """
 
 ADVISORIES: Final = "ActiveMQ.Advisory.>"
-"""The broker's own topics. Who may not make them is refused at CONNECT after a start, until somebody who may has come.
+"""The broker's own topics, which every group may create and no group but administrators may read or write.
 
-Source: seen with ActiveMQ 5.17.2, 2026-11-21.
+Who may not create them is refused at CONNECT after a start, until somebody who may has come. The right to read them, which
+JMS clients need and ActiveMQ's pages give to everybody, is a hole: with it ``+/+`` is granted to anybody, hears whatever is
+created later, and makes the first publish to a new topic fail. Source: seen with ActiveMQ 5.17.2, 2026-11-22.
 """
 
 # Source of the limits: developer guide, "Quotas in Amazon MQ", and the API's User and CreateBroker models; read 2026-11.
