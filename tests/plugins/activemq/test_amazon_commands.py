@@ -183,6 +183,26 @@ def test_a_broker_that_is_not_rebooted(
     assert says in err
 
 
+class Terminal(io.StringIO):
+    """Standard input where somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 1), ("y\n", 0)])
+def test_it_asks_first(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch, answer: str, code: int) -> None:
+    """On a terminal the reboot is asked for by name and region, and anything but yes reboots nothing."""
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    with pair:
+        before = pair.active
+        monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
+        ended, _, err = run(*options(pair), "--json")
+        assert (pair.active is before) is (code != 0)
+    assert ended == code
+    assert "Reboot the broker press (b-1) in eu-west-1? All its clients are disconnected. [y/N]" in err
+
+
 def test_refused_credentials(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch) -> None:
     """A drill whose credentials are refused strikes nothing and ends with exit code 3, without the password."""
     monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
@@ -222,3 +242,16 @@ def test_the_subscriber_may_be_somebody_else(run: Run, pair: ThreadedPair, monke
     ]
     assert who == [[("p", b"one"), ("s", b"two")], [("p", b"one"), ("p", b"one")]]
     assert plans[0].publisher.where == ("failover:(ssl://b-1.mq.example.com:8883)",)
+
+
+def test_a_profile_says_where(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With --profile the clients connect as it says, and the broker's own endpoints are not asked for."""
+    plans: list[DrillPlan] = []
+    monkeypatch.setattr(commands, "_run", lambda plan, _target, **_: plans.append(plan) or 0)
+    monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
+    profile = tmp_path / "drill.toml"
+    profile.write_text('where = "failover:(ssl://tunnel.example.com:8883)"\nusername = "me"\n', encoding="utf-8")
+    with pair:
+        assert run("drill", "--broker-id", "b-1", "--yes", "--profile", str(profile))[0] == 0
+    assert plans[0].publisher.where == ("failover:(ssl://tunnel.example.com:8883)",)
+    assert plans[0].subscriber.username == "me"

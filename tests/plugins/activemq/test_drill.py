@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import define, evolve, field
 from rich.console import Console
-from switchgear import AsyncTransport, Profile, SubscriptionRefused, SwitchgearError
+from switchgear import AsyncTransport, GiveUpAfter, Profile, SubscriptionRefused, SwitchgearError
 from switchgear.testing import Broker, MemoryNetwork, Store, run_virtual
 from switchgear_activemq.amazon_mq import drill_screen
 from switchgear_activemq.amazon_mq.aws import AwsRefused, AwsUnavailable
@@ -139,15 +139,37 @@ def test_a_broker_that_is_never_whole() -> None:
     assert drill.why_unfinished == "the broker was not whole again within 120 s"
 
 
-def test_an_error_of_the_target_ends_the_drill() -> None:
-    """What AWS refuses after the strike ends the drill with that error, and not with a ledger that looks complete."""
+def test_an_error_after_the_strike_keeps_the_ledger() -> None:
+    """When AWS says no after the strike, the messages are still counted, and the drill says why it is unfinished."""
 
     class Refusing(PairTarget):
         async def wait_back(self) -> None:
-            raise AwsRefused("no")
+            raise AwsRefused("the token is expired")
 
-    with pytest.raises(AwsRefused):
-        _with(Refusing)
+    drill = _with(Refusing)
+    assert drill.why_unfinished == "the token is expired"
+    assert drill.ledger.lost == 0
+    assert all(side.back_at is not None for side in drill.sides)
+
+
+def test_a_refused_strike() -> None:
+    """When the strike itself is refused there is no drill: the error is told, and the sessions are removed."""
+
+    class Forbidden(PairTarget):
+        async def strike(self) -> None:
+            raise AwsRefused("not allowed")
+
+    with pytest.raises(AwsRefused, match="not allowed"):
+        _with(Forbidden)
+
+
+def test_a_publisher_that_gives_up() -> None:
+    """A publisher that gives up after the strike ends the drill at once, with its reason."""
+    profile = Profile.of(WHERE, username="u", give_up_after=GiveUpAfter(seconds=3))
+    drill, _ = perform(publisher=profile, target={"comes_back": False, "down": 1.0})
+    assert drill.why_unfinished is not None
+    assert "gave up" in drill.why_unfinished
+    assert drill.elapsed < 100
 
 
 def _with(kind: type[PairTarget]) -> Drill:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from switchgear.cli.app import main
 from switchgear.profile import Profile
+from switchgear.testing.processes import free_port
 from switchgear_activemq.amazon_mq import commands
 from switchgear_activemq.amazon_mq.aws import AmazonMq, AwsRefused, AwsUnavailable, amazon_mq
 from switchgear_activemq.amazon_mq.endpoints import NoEndpoints, failover_uri, place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ID = "b-1234a5b6-78cd-901e-2fgh-3i45j6k178l9"
@@ -251,21 +252,42 @@ def test_no_way_to_aws(
     assert says in err
 
 
-def test_against_moto(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against moto's API a broker that is not there is refused, and one that is there has dummies for endpoints; it reboots."""
+@pytest.fixture
+def moto_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Amazon MQ's API played by moto's server on loopback, where boto3 looks for it."""
+    server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL_MQ", f"http://{host}:{port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    boto3, moto = importlib.import_module("boto3"), importlib.import_module("moto")
-    with moto.mock_aws():
-        missing = run("endpoints", "--broker-id", ID, "--region", "eu-west-1")
-        broker = {
-            "BrokerName": "press", "DeploymentMode": "ACTIVE_STANDBY_MULTI_AZ", "EngineType": "ACTIVEMQ",
-            "EngineVersion": "5.19", "HostInstanceType": "mq.m5.large", "PubliclyAccessible": False,
-            "AutoMinorVersionUpgrade": True, "Users": [],
-        }  # fmt: skip
-        made = boto3.client("mq", region_name="eu-west-1").create_broker(**broker)["BrokerId"]
-        dummy = run("endpoints", "--broker-id", made, "--region", "eu-west-1")
-        amazon_mq("eu-west-1").reboot_broker(made)
-    assert missing == (2, "", f"switchgear: there is no broker '{ID}' in eu-west-1; check the id and --region\n")
-    assert (dummy[0], dummy[1]) == (2, "")
-    assert "is this an emulator of AWS?" in dummy[2]
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_against_moto(run: Run, moto_server: str) -> None:
+    """Over HTTP a broker that is not there is refused, and one that is there has dummies for endpoints; it reboots."""
+    client = importlib.import_module("boto3").client("mq", region_name="eu-west-1")
+    broker = {
+        "BrokerName": "press", "DeploymentMode": "ACTIVE_STANDBY_MULTI_AZ", "EngineType": "ACTIVEMQ",
+        "EngineVersion": "5.19", "HostInstanceType": "mq.m5.large", "PubliclyAccessible": False,
+        "AutoMinorVersionUpgrade": True, "Users": [],
+    }  # fmt: skip
+    made = client.create_broker(**broker)["BrokerId"]
+    code, out, err = run("endpoints", "--broker-id", ID, "--region", "eu-west-1")
+    assert (code, out) == (2, "")
+    assert err == f"switchgear: there is no broker '{ID}' in eu-west-1; check the id and --region\n"
+    code, out, err = run("endpoints", "--broker-id", made, "--region", "eu-west-1")
+    assert (code, out) == (2, "")
+    assert "is this an emulator of AWS?" in err
+    amazon_mq("eu-west-1").reboot_broker(made)
+
+
+def test_nobody_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API that refuses connections is one line and exit code 1: it may answer later."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_MQ", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    code, out, err = run("endpoints", "--broker-id", ID, "--region", "eu-west-1")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "AWS did not answer in eu-west-1" in err

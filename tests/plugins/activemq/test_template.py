@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from switchgear.errors import ConfigurationError
 from switchgear_activemq import plan, read
 from switchgear_activemq.amazon_mq import broker_xml
 from switchgear_activemq.amazon_mq.permissions import EXAMPLE, Permissions
 from switchgear_activemq.amazon_mq.permissions_file import example, parse
-from switchgear_activemq.amazon_mq.template import VERSIONS, build, template
+from switchgear_activemq.amazon_mq.template import MOST_USERS, VERSIONS, build, template
 
 AWKWARD = """
 [users."a-b"]
@@ -155,3 +156,13 @@ def test_the_uri_of_the_outputs() -> None:
     hosts = ["mqtt+ssl://b-1-1.mq.eu-west-1.amazonaws.com:8883", "mqtt+ssl://b-1-2.mq.eu-west-1.amazonaws.com:8883"]
     group = plan(read(outer.join([begin, separator.join(hosts), end]))).group
     assert [str(endpoint) for endpoint in group.endpoints] == [uri.replace("mqtt+ssl", "mqtts") for uri in hosts]
+
+
+def test_as_many_users_as_cloudformation_takes() -> None:
+    """60 users make a template without a finding; with 61 CloudFormation would refuse it, and so it is refused here."""
+    users = [f'[users.u{number:02}]\ngroups = ["gg"]\n' for number in range(MOST_USERS + 1)]
+    group = "[groups.gg]\nadmin = true\n"
+    cfnlint = importlib.import_module("cfnlint")
+    assert cfnlint.lint(template(permissions(group + "".join(users[:-1])))) == []
+    with pytest.raises(ConfigurationError, match="there are 61 users; CloudFormation takes 60"):
+        build(permissions(group + "".join(users)))

@@ -74,7 +74,7 @@ both lost their connection, came back and stayed for --settle seconds. Then the 
 
 With --broker-id the broker is rebooted: a pair changes sides, a single instance is away for minutes. It needs boto3, the rights
 mq:DescribeBroker and mq:RebootBroker, and a user who may publish, subscribe and create on --topic. It asks first.
-With --endpoint the clients connect there, for a broker that is reached through a tunnel.
+With --endpoint or --profile the clients connect there, for a broker that is reached through a tunnel.
 
 With --local two ActiveMQ brokers are started on this machine on one store, and the active one is killed. It needs Java and
 Debian's packages activemq and libmqtt-client-java. With --permissions they run under that file.
@@ -207,7 +207,8 @@ def drill(
         raise typer.BadParameter("give --broker-id ID or --local, and not both")
     if permissions is not None and not local:
         raise typer.BadParameter("--permissions goes with --local")
-    if local and (connection.given["endpoint"] or connection.given["profile"]):
+    has_place = bool(connection.given["endpoint"] or connection.given["profile"])
+    if local and has_place:
         raise typer.BadParameter("--local says where; leave out --endpoint and --profile")
     check_topic(topic)
     how: dict[str, Any] = {"topic": topic, "rate": rate, "settle": settle, "timeout": timeout}
@@ -215,7 +216,7 @@ def drill(
         users = (connection.given["username"] or "publisher", subscriber_username or "subscriber")
         with _local_pair(permissions, users) as (target, profiles):
             return _run(DrillPlan(publisher=profiles[0], subscriber=profiles[1], **how), target, as_json_=json)
-    target, uri = _amazon_target(broker_id, region, is_sure=yes, needs_uri=not connection.given["endpoint"])
+    target, uri = _amazon_target(broker_id, region, is_sure=yes, needs_uri=not has_place)
     publisher, _ = connection.profile([uri] if uri else [])
     changes = {
         "username": subscriber_username,

@@ -12,7 +12,7 @@ import switchgear.aio
 from attrs import define, evolve, field, frozen
 from switchgear.cli.demo_ledger import DemoLedger
 from switchgear.cli.notes import words
-from switchgear.errors import OutboxFull, SwitchgearError
+from switchgear.errors import InternalError, OutboxFull, SwitchgearError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +217,7 @@ class Drill:
 
     async def _strike_while_publishing(self, writer: switchgear.aio.AsyncTransport, ending: asyncio.Event) -> None:
         publishing = asyncio.create_task(self._publish(writer))
-        back: asyncio.Task[None] | None = None
+        back: asyncio.Task[str | None] | None = None
         try:
             self.doing = "publishing; all is well yet"
             await self._first_arrival(ending)
@@ -227,7 +227,7 @@ class Drill:
             await self.target.strike()
             self.doing = self.target.deed
             self.note(self.target.deed)
-            back = asyncio.create_task(self.target.wait_back())
+            back = asyncio.create_task(self._wait_back())
             await self._settle(back, publishing, ending)
         finally:
             for task in (publishing, back):
@@ -237,17 +237,30 @@ class Drill:
             self.doing = "waiting for the last messages"
             await self._last_arrival(writer)
 
-    async def _settle(self, back: asyncio.Task[None], publishing: asyncio.Task[None], ending: asyncio.Event) -> None:
+    async def _wait_back(self) -> str | None:
+        """None once the broker has all its parts again, or why nobody knows."""
+        try:
+            await self.target.wait_back()
+        except (SwitchgearError, TimeoutError) as error:  # the ledger is worth more than the end of the reboot
+            return " ".join(str(error).split())
+        return None
+
+    async def _settle(
+        self, back: asyncio.Task[str | None], publishing: asyncio.Task[None], ending: asyncio.Event
+    ) -> None:
         """Wait until both sides lost their connection, have one again, and keep it."""
         assert self.struck_at is not None
         while not await _is_set_within(ending, TURN):
-            for task in (back, publishing):
-                if task.done():
-                    task.result()  # raises what ended it
             now = self._now()
+            if publishing.done():
+                error = publishing.exception()
+                if not isinstance(error, SwitchgearError):
+                    raise InternalError("the drill stopped publishing") from error
+                self.why_unfinished = str(error)
+                return
             backs = [side.back_at for side in self.sides]
             if back.done() and all(at is not None and now - at >= self.plan.settle for at in backs):
-                self.why_unfinished = None
+                self.why_unfinished = back.result()
                 return
             if now - self.struck_at >= self.plan.timeout:
                 self.why_unfinished = self._what_is_missing(is_back=back.done())
@@ -264,7 +277,11 @@ class Drill:
         return f"the connections were not stable {within}" if is_back else f"the broker was not whole again {within}"
 
     async def _publish(self, writer: switchgear.aio.AsyncTransport) -> None:
-        """Publish numbered messages, *rate* a second, until cancelled; outages are not noticed here."""
+        """Publish numbered messages, *rate* a second, until cancelled; outages are not noticed here.
+
+        Raises:
+            SwitchgearError: the transport gave up.
+        """
         began, due = self._now(), 0
         while True:
             while due <= (self._now() - began) * self.plan.rate:

@@ -11,6 +11,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from switchgear.errors import ConfigurationError
+
 from switchgear_activemq.amazon_mq import broker_xml
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ VERSIONS: Final = ("5.19", "5.18")
 INSTANCES: Final = ("mq.m5.large", "mq.m5.xlarge", "mq.m5.2xlarge", "mq.m5.4xlarge", "mq.t3.micro")
 """Instance types, the default first. A large one takes 1 000 connections of MQTT, a micro one 100; a micro one is for trials."""
 
+MOST_USERS: Final = 60
+"""Users of one template: each password is a dynamic reference, of which CloudFormation takes 60 in one template.
+
+Source: CloudFormation user guide, "Get values stored in other services using dynamic references", read 2026-11.
+"""
+
 DAYS: Final = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
 Json = dict[str, Any]
@@ -35,7 +43,16 @@ def template(permissions: Permissions) -> str:
 
 
 def build(permissions: Permissions) -> Json:
-    """The template."""
+    """The template.
+
+    Raises:
+        ConfigurationError: there are more users than CloudFormation takes.
+    """
+    if len(permissions.users) > MOST_USERS:
+        raise ConfigurationError(
+            f"there are {len(permissions.users)} users; CloudFormation takes {MOST_USERS} passwords from Secrets Manager in one"
+            " template; leave some out, and add them to the broker with `aws mq create-user`"
+        )
     secrets = _secret_names(permissions)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
