@@ -216,16 +216,24 @@ def test_refused_credentials(run: Run, pair: ThreadedPair, monkeypatch: pytest.M
     assert "not-this-one" not in err
 
 
-def test_the_subscriber_may_be_somebody_else(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--subscriber-username and its password are the subscriber's, and the other ones the publisher's."""
-    plans: list[DrillPlan] = []
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch, pair: ThreadedPair) -> list[DrillPlan]:
+    """The plans of drills, which are not run."""
+    kept: list[DrillPlan] = []
 
     def keep(plan: DrillPlan, _target: object, **_: object) -> int:
-        plans.append(plan)
+        kept.append(plan)
         return 0
 
     monkeypatch.setattr(commands, "_run", keep)
     monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
+    return kept
+
+
+def test_the_subscriber_may_be_somebody_else(
+    run: Run, pair: ThreadedPair, plans: list[DrillPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--subscriber-username and its password are the subscriber's, and the other ones the publisher's."""
     monkeypatch.setenv("PW", "one")
     monkeypatch.setenv("OTHER", "two")
     mine = ("--username", "p", "--password-env", "PW")
@@ -244,11 +252,8 @@ def test_the_subscriber_may_be_somebody_else(run: Run, pair: ThreadedPair, monke
     assert plans[0].publisher.where == ("failover:(ssl://b-1.mq.example.com:8883)",)
 
 
-def test_a_profile_says_where(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_profile_says_where(run: Run, pair: ThreadedPair, plans: list[DrillPlan], tmp_path: Path) -> None:
     """With --profile the clients connect as it says, and the broker's own endpoints are not asked for."""
-    plans: list[DrillPlan] = []
-    monkeypatch.setattr(commands, "_run", lambda plan, _target, **_: plans.append(plan) or 0)
-    monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
     profile = tmp_path / "drill.toml"
     profile.write_text('where = "failover:(ssl://tunnel.example.com:8883)"\nusername = "me"\n', encoding="utf-8")
     with pair:
