@@ -18,7 +18,7 @@ $(STAMP): $(INPUTS)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
 
-demo: $(STAMP) ## the main job on embedded brokers, about 20 s
+demo: $(STAMP) ## the main job on embedded brokers, in two acts, about 35 s
 	@$(BIN)/switchgear demo
 
 brokers: ## install the real brokers that the tests use, where this machine allows it

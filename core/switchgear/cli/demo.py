@@ -1,4 +1,7 @@
-"""``switchgear demo``: the main job on brokers of our own. An active broker dies again and again; nothing is lost."""
+"""``switchgear demo``: the main job on brokers of our own. An active broker dies again and again; nothing is lost.
+
+That is the first act; plugins bring others, see `switchgear.cli.demo_acts`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from attrs import define, field, frozen
 
 import switchgear
 import switchgear.aio
-from switchgear.cli.app import OK, UNDELIVERED
+from switchgear.cli import demo_acts
+from switchgear.cli.app import OK, UNDELIVERED, USAGE
 from switchgear.cli.demo_ledger import DemoLedger
 from switchgear.cli.demo_pair import Pair
 from switchgear.cli.interrupts import Interrupts
@@ -32,15 +36,20 @@ if TYPE_CHECKING:
     from switchgear.report import Event
 
 EPILOG = """
-Two brokers of our own on 127.0.0.1 share one store, as an active-standby pair does. A publisher and a subscriber
+Act standby: two brokers of our own on 127.0.0.1 share one store, as an active-standby pair does. A publisher and a subscriber
 find them as applications do. The active broker is killed at random moments; its standby opens its port after 0.2 to
 1.5 seconds; the killed one comes back as the standby. At the end a ledger compares what was published with what
 arrived, and says how long each switch took: from the standby's port opening to the first message that it accepted.
 
-Needs no root, no account and no network. With --seed the moments are the same again.
+Plugins bring further acts, which follow it: region-switch, of switchgear-iot-dns, moves two clients of an AWS IoT custom
+domain between two regions by DNS. One that cannot be played here says why, and is left out.
 
-Exit codes: 0 nothing was lost, 1 something was lost, 2 wrong usage.
+Needs no root, no account and no network. With --seed the moments of the first act are the same again.
+
+Exit codes: 0 nothing was lost, 1 something was lost, 2 wrong usage, or the act that was asked for cannot be played here.
 """
+
+FIRST_ACT: Final = "standby"
 
 TOPIC: Final = "demo/messages"
 TURN: Final = 0.01
@@ -72,6 +81,8 @@ class Stage:
     transports: dict[str, switchgear.aio.AsyncTransport] = field(factory=dict)
     log: deque[str] = field(factory=lambda: deque(maxlen=8))
     where: str = ""
+    was_ended: bool = False
+    """Whether the user had seen enough."""
 
     @property
     def elapsed(self) -> float:
@@ -103,24 +114,40 @@ def demo(
     rate: Annotated[float, typer.Option("--rate", help="Messages a second.", min=1, max=100000)] = 200.0,
     seed: Annotated[int | None, typer.Option("--seed", help="Makes the random moments repeatable.", min=0)] = None,
     protocol: Annotated[str, typer.Option("--protocol", "-V", help="MQTT version: 3.1.1 or 5.")] = "3.1.1",
+    act: Annotated[
+        str | None, typer.Option("--act", metavar="NAME", help="Play this act only; default: all that are installed.")
+    ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Write the ledger as one JSON object, and nothing else.")
+        bool, typer.Option("--json", help="Write the ledgers as one JSON object, and nothing else.")
     ] = False,
 ) -> None:
-    """Kill the active broker again and again under a publisher and a subscriber, and count: nothing is lost."""
+    """Kill brokers, switch regions, and count what publishers and subscribers lose meanwhile: nothing."""
     Profile.of("mqtt://127.0.0.1", protocol=protocol)
+    others = demo_acts.find()
+    if act not in {None, FIRST_ACT, *others}:
+        raise typer.BadParameter(f"no act is called {act!r}; acts here: {', '.join((FIRST_ACT, *others))}")
     if seconds is None and switches is None:
         seconds = 20.0
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     plan = Plan(seconds=seconds, switches=switches, rate=rate, seed=seed, protocol=protocol)
-    stage = asyncio.run(play(plan, shows=sys.stdout.isatty() and not json))
-    if json:
-        write_line(as_json({**stage.ledger.facts(), "seconds": round(stage.elapsed, 1), **facts(stage)}))
-    else:
-        from switchgear.cli.demo_screen import print_ledger
+    shows = sys.stdout.isatty() and not json
+    told: dict[str, object] = {}
+    lost, goes_on = 0, True
+    if act in {None, FIRST_ACT}:
+        stage = asyncio.run(play(plan, shows=shows))
+        told |= {**stage.ledger.facts(), "seconds": round(stage.elapsed, 1), **facts(stage)}
+        lost, goes_on = stage.ledger.lost, not stage.was_ended
+        if not json:
+            from switchgear.cli.demo_screen import print_ledger
 
-        print_ledger(stage)
-    raise typer.Exit(OK if stage.ledger.lost == 0 else UNDELIVERED)
+            print_ledger(stage)
+    wanted = {name: entry for name, entry in others.items() if goes_on and act in {None, name}}
+    played = demo_acts.play_all(wanted, is_watched=shows, prints=not json)
+    if json:
+        write_line(as_json({**told, "acts": played.facts}))
+    if act is not None and played.left_out:
+        raise typer.Exit(USAGE)
+    raise typer.Exit(OK if lost + played.lost == 0 else UNDELIVERED)
 
 
 def facts(stage: Stage) -> dict[str, object]:
@@ -143,6 +170,7 @@ async def play(plan: Plan, *, shows: bool) -> Stage:
                     await perform(stage, ending)
             else:
                 await perform(stage, ending)
+    stage.was_ended = ending.is_set()
     return stage
 
 

@@ -23,7 +23,7 @@ PLAN = Plan(seconds=None, switches=1, rate=200, seed=7, protocol="3.1.1")
 
 def run(start: Start, *arguments: str) -> Ended:
     async def scenario() -> Ended:
-        return await (await start("demo", *arguments)).end()
+        return await (await start("demo", "--act", "standby", *arguments)).end()
 
     return asyncio.run(scenario())
 
@@ -52,17 +52,18 @@ def test_ledger_on_a_pipe(start: Start) -> None:
 
 
 def test_interrupt_ends_with_the_ledger(start: Start) -> None:
-    """Ctrl-C ends the demo early, in order, with the ledger."""
+    """Ctrl-C ends the demo early, in order, with the ledger, and no other act begins."""
 
     async def scenario() -> Ended:
-        process = await start("demo", "--seconds", "600", "--json")
+        process = await start("demo", "--seconds", "600", "--json")  # no act follows
         await asyncio.sleep(2)
         process.process.send_signal(signal.SIGINT)
         return await process.end()
 
     ended = asyncio.run(scenario())
     assert ended.code == 0
-    assert json.loads(ended.out)["lost"] == 0
+    told = json.loads(ended.out)
+    assert (told["lost"], told["acts"]) == (0, {})
 
 
 def test_pair_switches() -> None:

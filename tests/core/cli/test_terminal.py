@@ -48,7 +48,7 @@ def on_terminal(
 
 def test_demo_moves() -> None:
     """On a terminal the demo shows the brokers, both transports and the counts while it runs, and then the ledger."""
-    code, out = on_terminal("demo", "--switches", "1", "--seed", "1")
+    code, out = on_terminal("demo", "--act", "standby", "--switches", "1", "--seed", "1")
     assert code == 0
     assert out.count("broker a") > 5
     for word in ("publisher", "subscriber", "connected", "delivered", "was killed", "takes over"):
