@@ -39,7 +39,7 @@ from switchgear.message import (
     check_topic,
 )
 from switchgear.narrator import Narrator
-from switchgear.outbox import MemoryOutbox, Outbox, SqliteOutbox
+from switchgear.outbox import MemoryOutbox, NewestSqliteOutbox, Outbox, SqliteOutbox
 from switchgear.plan import make_plan
 from switchgear.plugins import Registry
 from switchgear.plugins import registry as installed
@@ -814,6 +814,5 @@ def _open_outbox(profile: Profile, waits: Waits) -> Outbox:
         outbox = MemoryOutbox(profile.outbox_limits, waits)
         outbox.order(profile.drain_order)
         return outbox
-    return SqliteOutbox(
-        profile.outbox_limits, waits, profile.outbox, profile.durability, drain_order=profile.drain_order
-    )
+    kind = NewestSqliteOutbox if profile.drain_order == "newest" else SqliteOutbox
+    return kind(profile.outbox_limits, waits, profile.outbox, profile.durability)

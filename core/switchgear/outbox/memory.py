@@ -51,6 +51,7 @@ class MemoryOutbox:
     _out_count: int = field(default=0, init=False)  # written on the loop
     _out_bytes: int = field(default=0, init=False)
     _expiring: list[tuple[float, int, Delivery]] = field(factory=list, init=False)
+    _most_expiring: int = field(default=1024, init=False)
 
     def __len__(self) -> int:
         """Messages accepted and not ended."""
@@ -127,12 +128,28 @@ class MemoryOutbox:
                 self._sequence += 1
                 delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
                 if expires_at is not None:
-                    heapq.heappush(self._expiring, (expires_at, delivery.sequence, delivery))
+                    self._watch_expiry(delivery)
                 self.pending.append(delivery)
                 return delivery
         finally:
             for victim in victims:
                 victim._wake()  # without the lock: its callbacks are the user's
+
+    def _watch_expiry(self, delivery: Delivery) -> None:
+        """Have *delivery* ended when its time is over, if it has one. Called under the lock."""
+        if delivery.expires_at is None:
+            return
+        if (
+            len(self._expiring) >= self._most_expiring
+        ):  # most may have ended: forget them, or they would stay for their time
+            self._expiring = [entry for entry in self._expiring if self._is_waiting(entry[2])]
+            heapq.heapify(self._expiring)
+            self._most_expiring = max(1024, 2 * len(self._expiring))
+        heapq.heappush(self._expiring, (delivery.expires_at, delivery.sequence, delivery))
+
+    def _is_waiting(self, delivery: Delivery) -> bool:
+        """Whether it is for us to end *delivery* when its time is over."""
+        return not delivery.done()
 
     def full(self, size: int = 0) -> OutboxFull:
         """The error that says which bound is reached."""
@@ -200,8 +217,7 @@ class MemoryOutbox:
         self.pending.extendleft(reversed(unanswered))
         with self.room:
             for delivery in unanswered:
-                if delivery.expires_at is not None:  # it may have passed its time while it was on its way
-                    heapq.heappush(self._expiring, (delivery.expires_at, delivery.sequence, delivery))
+                self._watch_expiry(delivery)  # it may have passed its time while it was on its way
         return unanswered
 
     def forget_session(self) -> None:

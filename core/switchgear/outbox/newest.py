@@ -20,6 +20,10 @@ class NewestFirst:
     again: deque[Delivery] = field(factory=deque)
     waiting: deque[Delivery] = field(factory=deque)
     """In order of acceptance."""
+    size: int = 0
+    """Bytes of payload and topic that were put into `waiting`, less those that were taken out under the outbox's lock."""
+    sent: int = 0
+    """Bytes of those that the loop took."""
     _is_fresh: bool = field(default=False, init=False)  # what came out last was never sent
 
     def __len__(self) -> int:
@@ -33,20 +37,35 @@ class NewestFirst:
 
     def append(self, delivery: Delivery, /) -> None:
         """One more was accepted."""
+        self.size += _size(delivery)
         self.waiting.append(delivery)
 
     def popleft(self) -> Delivery:
         """The next to be sent. Raises ``IndexError`` when there is none."""
         self._is_fresh = not self.again
-        return self.again.popleft() if self.again else self.waiting.pop()
+        if self.again:
+            return self.again.popleft()
+        delivery = self.waiting.pop()
+        self.sent += _size(delivery)
+        return delivery
 
     def oldest(self) -> Delivery:
         """The one to drop. Raises ``IndexError`` when there is none."""
-        return self.waiting.popleft() if self.waiting else self.again.popleft()
+        if not self.waiting:
+            return self.again.popleft()
+        delivery = self.waiting.popleft()
+        self.size -= _size(delivery)
+        return delivery
+
+    def older(self, deliveries: list[Delivery]) -> None:
+        """These, in order, were accepted before all that wait."""
+        self.size += sum(map(_size, deliveries))
+        self.waiting.extendleft(reversed(deliveries))
 
     def appendleft(self, delivery: Delivery, /) -> None:
         """*delivery* is the next to be sent after all."""
         if self._is_fresh:
+            self.sent -= _size(delivery)
             self.waiting.append(delivery)  # newer ones may come before its turn
         else:
             self.again.appendleft(delivery)
@@ -59,3 +78,7 @@ class NewestFirst:
         """None is left."""
         self.again.clear()
         self.waiting.clear()
+
+
+def _size(delivery: Delivery) -> int:
+    return len(delivery.payload) + len(delivery.topic)

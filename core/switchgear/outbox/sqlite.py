@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import threading
 import time
 import weakref
@@ -21,17 +20,17 @@ from switchgear.delivery import Delivery
 from switchgear.errors import Cancelled, Expired, MessageTooLarge, OutboxUnwritable, TransportClosed
 from switchgear.message import DeliveryState
 from switchgear.outbox.clock import FileClock
-from switchgear.outbox.file import OutboxFile, open_file
+from switchgear.outbox.file import END, OutboxFile, open_file
 from switchgear.outbox.memory import MemoryOutbox
 from switchgear.outbox.rows import Row, unpack_properties
 from switchgear.outbox.stored import QUEUED, WRITTEN, StoredDelivery
 from switchgear.outbox.writer import BEHIND, LINGER, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from switchgear.message import Properties
-    from switchgear.profile import DrainOrder, Durability
+    from switchgear.profile import Durability
 
 WINDOW: Final = 32_768
 """Unsent messages in memory, about 20 MB of 128-byte messages. A burst that fits is not read again to be sent."""
@@ -44,6 +43,9 @@ LOW: Final = 4096
 
 CHUNK: Final = 4096
 """Messages in one reading."""
+
+PRUNE: Final = 0.1
+"""Seconds between two looks for what has expired on disk, when what was found is still on its way out."""
 
 CLOCK_BACK: Final = 60.0
 """Seconds that the wall clock may lie before what the last process noted, before that is worth an event."""
@@ -67,7 +69,6 @@ class SqliteOutbox(MemoryOutbox):
     wall: Callable[[], float] = time.time
     """The time that passes between two processes."""
     linger: float = LINGER
-    drain_order: DrainOrder = "oldest"
     writer: Writer = field(init=False)
     _base: int = field(default=0, init=False)
     _starts_clean: bool = field(default=False, init=False)
@@ -90,7 +91,6 @@ class SqliteOutbox(MemoryOutbox):
     _is_closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.order(self.drain_order)
         self._low = min(LOW, WINDOW // 2)
         file = open_file(self.path, self.durability, self._emit)
         self._time = FileClock(self.clock, self.wall)
@@ -210,16 +210,7 @@ class SqliteOutbox(MemoryOutbox):
                     writer, self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at
                 )
                 writer.queue.append(delivery)
-                if self._is_spilling:
-                    self._spill(delivery)
-                elif len(self.pending) >= WINDOW or (
-                    self._in_bytes - self._out_bytes > WINDOW_BYTES and len(self.pending) > 64
-                ):
-                    self._loaded = self._sequence - 1
-                    self._is_spilling = True
-                    self._spill(delivery)
-                else:
-                    self._to_memory(delivery)
+                self._place(delivery)
         finally:
             for victim in victims:
                 victim._wake()  # without the lock: its callbacks are the user's
@@ -227,13 +218,25 @@ class SqliteOutbox(MemoryOutbox):
             writer.kick()
         return delivery
 
+    def _place(self, delivery: StoredDelivery) -> None:
+        """Into memory, or only to the disk. Called under the lock."""
+        if self._is_spilling:
+            self._spill(delivery)
+        elif len(self.pending) >= WINDOW or (
+            self._in_bytes - self._out_bytes > WINDOW_BYTES and len(self.pending) > 64
+        ):
+            self._loaded = self._sequence - 1
+            self._spill(delivery)
+        else:
+            self._to_memory(delivery)
+
     def _to_memory(self, delivery: StoredDelivery) -> None:
-        if delivery.expires_at is not None:
-            heapq.heappush(self._expiring, (delivery.expires_at, delivery.sequence, delivery))
+        self._watch_expiry(delivery)
         self.pending.append(delivery)
 
     def _spill(self, delivery: StoredDelivery) -> None:
-        """*delivery* is on its way to the disk, and only there unless somebody holds it. Called under the lock."""
+        """*delivery* is on the disk, or on its way, and only there unless somebody holds it. Called under the lock."""
+        self._is_spilling = True
         self._live[delivery.sequence] = delivery
         if delivery.expires_at is not None:
             at = delivery.expires_at + self._time.offset
@@ -372,14 +375,18 @@ class SqliteOutbox(MemoryOutbox):
         """The error for those who still wait."""
         return TransportClosed("waiting", kept=self.path)
 
-    def _in_memory(self) -> tuple[list[Delivery], int]:
-        """What is not ended and has an object, in order; the sequence up to which that is everything."""
+    def _in_memory(self) -> tuple[list[Delivery], range]:
+        """What is not ended and has an object, in order; the sequences of which that is everything."""
         with self.room:
             known = {delivery.sequence: delivery for delivery in self.living()}
             known.update({d.sequence: d for d in self._live.values() if not d.done()})
-            return [
-                known[sequence] for sequence in sorted(known)
-            ], self._loaded if self._is_spilling else self._sequence
+            after, before = self._spilled()
+            whole = range(after + 1) if before == END else range(before, self._sequence + 1)
+            return [known[sequence] for sequence in sorted(known)], whole
+
+    def _spilled(self) -> tuple[int, int]:
+        """Between which sequences messages may be on disk only. Called under the lock, or where it may change."""
+        return (self._loaded if self._is_spilling else self._sequence), END
 
     def _lost(self, count: int, size: int) -> None:
         """That much of a broken file could not be read."""
@@ -407,27 +414,14 @@ class SqliteOutbox(MemoryOutbox):
         return self._wants_prune or self._wants_load
 
     def _load(self, file: OutboxFile) -> None:
-        self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
-        rows, bad, is_all = file.read(min(CHUNK, self._low), after=self._loaded)
-        lost = 0
-        if bad:
-            count, lost = file.quarantine(bad, "its checksum does not match")
-            self._emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
+        rows, bad, is_all = file.read(self._chunk(file), after=self._loaded)
+        lost = self._quarantine(file, bad)
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
-        now = self._time.clock()
         with self.room:
-            gone = {delivery.sequence for delivery in list(self.writer.removals)}
-            self._in_count -= len(bad)
-            self._in_bytes -= lost
-            for fresh in found:
-                delivery = self._live.pop(fresh.sequence, None) or fresh
-                if delivery.sequence in gone or delivery._state is not _STORED:
-                    continue
-                if delivery.expires_at is not None and delivery.expires_at <= now:
-                    overdue.append(delivery)
-                else:
-                    self._to_memory(delivery)
+            self._count_out(len(bad), lost)
+            for delivery in self._wanted(found, overdue):
+                self._to_memory(delivery)
             last = max([self._loaded, *(row.sequence for row in rows), *bad])
             self._loaded = last
             if is_all:
@@ -435,14 +429,55 @@ class SqliteOutbox(MemoryOutbox):
                     if waiting.sequence > last and waiting._state is _STORED and waiting.disk == QUEUED:
                         self._live.pop(waiting.sequence, None)
                         self._to_memory(waiting)
-                self._loaded = self._sequence
-                self._is_spilling = False
-                self._spilled_expiry = None
-            elif self._base and not self._spilled_expiry:
-                self._spilled_expiry = _seconds(file.next_expiry())
-            self._wants_load = self._is_spilling and len(self.pending) < self._low
-            self.room.notify_all()
+            self._end_load(file, is_all=is_all)
         self._on_loop(lambda: self._arrived(overdue))
+
+    def _chunk(self, file: OutboxFile) -> int:
+        """How many to read at once."""
+        self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
+        return min(CHUNK, self._low)
+
+    def _quarantine(self, file: OutboxFile, bad: list[int]) -> int:
+        """Move the rows *bad* aside; their bytes."""
+        if not bad:
+            return 0
+        count, size = file.quarantine(bad, "its checksum does not match")
+        self._emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
+        return size
+
+    def _count_out(self, count: int, size: int) -> None:
+        self._in_count -= count
+        self._in_bytes -= size
+
+    def _wanted(self, found: list[StoredDelivery], overdue: list[StoredDelivery]) -> Iterator[StoredDelivery]:
+        """Of what was *found* on the disk, what is to be sent; the rest has ended, is `_is_here`, or *overdue*."""
+        gone = {delivery.sequence for delivery in list(self.writer.removals)}
+        now = self._time.clock()
+        for fresh in found:
+            if self._is_here(fresh.sequence):
+                continue
+            delivery = self._live.pop(fresh.sequence, None) or fresh
+            if delivery.sequence in gone or delivery._state is not _STORED:
+                continue
+            if delivery.expires_at is not None and delivery.expires_at <= now:
+                overdue.append(delivery)
+            else:
+                yield delivery
+
+    def _is_here(self, sequence: int) -> bool:  # noqa: ARG002 - here all that is in memory comes before the rest
+        """Whether the message *sequence*, of those that are `_spilled`, is in memory nevertheless."""
+        return False
+
+    def _end_load(self, file: OutboxFile, *, is_all: bool) -> None:
+        """Note what is left to be loaded, and wake who waits for it. Called under the lock."""
+        if is_all:
+            self._is_spilling = False
+            self._spilled_expiry = None
+        elif self._spilled_expiry is None:
+            after, before = self._spilled()
+            self._spilled_expiry = _seconds(file.next_expiry(after=after, before=before))
+        self._wants_load = self._is_spilling and len(self.pending) < self._low
+        self.room.notify_all()
 
     def _delivery_of(self, row: Row) -> StoredDelivery:
         expires_at = None if row.expires_at is None else row.expires_at / 1000 - self._time.offset
@@ -476,7 +511,9 @@ class SqliteOutbox(MemoryOutbox):
 
     def _prune(self, file: OutboxFile) -> bool:
         """End what expired on the disk; whether there is more."""
-        pairs = file.expired(int(self._time.now() * 1000), after=self._loaded)
+        after, before = self._spilled()
+        now = self._time.now()
+        pairs = file.expired(int(now * 1000), after=after, before=before)
         held: list[StoredDelivery] = []
         removed: list[int] = []
         size = 0
@@ -484,7 +521,7 @@ class SqliteOutbox(MemoryOutbox):
             gone = {delivery.sequence for delivery in list(self.writer.removals)}
             for sequence, length in pairs:
                 delivery = self._live.get(sequence)
-                if sequence in gone or (delivery is not None and delivery.done()):
+                if sequence in gone or self._is_here(sequence) or (delivery is not None and delivery.done()):
                     continue
                 if delivery is not None:
                     held.append(delivery)
@@ -492,7 +529,11 @@ class SqliteOutbox(MemoryOutbox):
                 removed.append(sequence)
                 size += length
         file.commit((), removed, size)
-        following = _seconds(file.next_expiry(after=self._loaded)) if len(pairs) < 2000 else self._spilled_expiry
+        following = self._spilled_expiry
+        if len(pairs) < 2000:
+            following = _seconds(file.next_expiry(after=after, before=before))
+            if following is not None and held:
+                following = max(following, now + PRUNE)  # these are about to be ended
         with self.room:
             self._in_count -= len(removed)
             self._in_bytes -= size

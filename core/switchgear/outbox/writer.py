@@ -71,8 +71,8 @@ class Writer:
     emit: Callable[..., None]
     jobs: Callable[[OutboxFile], bool]
     """What else is to be done on the file, after each commit; whether there is more."""
-    in_memory: Callable[[], tuple[list[Delivery], int]]
-    """What is not ended and has an object, in order; the sequence up to which that is everything."""
+    in_memory: Callable[[], tuple[list[Delivery], range]]
+    """What is not ended and has an object, in order; the sequences of which that is everything."""
     lost: Callable[[int, int], None]
     """Told how many messages, and bytes, of a broken file could not be read."""
     linger: float = LINGER
@@ -355,13 +355,13 @@ class Writer:
         self.exactly_once = True
         new = self.file
         have = {sequence for (sequence,) in new.db.execute("SELECT sequence FROM message")}
-        living, known = self.in_memory()
+        living, whole = self.in_memory()
         gone = [d for d in self.removals if d.disk == WRITTEN and d.sequence not in have]
         for delivery in gone:
             delivery.disk = QUEUED  # it is not there to be removed
         ended = {d.sequence for d in self.removals}
         stay = {d.sequence for d in living} | ended
-        stale = sorted(s for s in have if s <= known and s not in stay)  # they had left
+        stale = sorted(s for s in have if s in whole and s not in stay)  # they had left
         new.commit((), stale)
         new.db.execute("UPDATE meta SET floor = 1")
         waiting = {d.sequence for d in self.queue}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from switchgear import Cancelled, Delivery, DeliveryState, Dropped, Expired, MessageTooLarge, OutboxFull, OutboxLimits
 from switchgear.delivery import Waits
-from switchgear.outbox import MemoryOutbox, Outbox, SqliteOutbox
+from switchgear.outbox import MemoryOutbox, NewestSqliteOutbox, Outbox, SqliteOutbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,8 @@ def new(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
             outbox.order(order)
         else:
             path = str(tmp_path / f"{len(made)}.outbox")
-            outbox = SqliteOutbox(limits, Waits(), path, "normal", drain_order=order)  # type: ignore[arg-type] # of two
+            kind = NewestSqliteOutbox if order == "newest" else SqliteOutbox
+            outbox = kind(limits, Waits(), path, "normal")
         made.append(outbox)
         return outbox
 
