@@ -234,6 +234,15 @@ def _plain(name: Any) -> str:
     return text.lower()
 
 
+def is_address(host: str) -> bool:
+    """Whether *host* is an IP address, and no name to be looked up."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def parse_server(text: str) -> Server:
     """The address and port in ``ADDRESS``, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``.
 
@@ -242,10 +251,8 @@ def parse_server(text: str) -> Server:
     """
     found = _SERVER.fullmatch(text)
     address = (found["v6"] or found["bare"] or found["v4"]) if found else ""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        raise InvalidOption("dns-server", f"{text!r} is no IP address, or ADDRESS:PORT, of a name server") from None
+    if not is_address(address):
+        raise InvalidOption("dns-server", f"{text!r} is no IP address, or ADDRESS:PORT, of a name server")
     port = int(found["port"] or DNS_PORT) if found else 0
     if not 1 <= port <= 65535:
         raise InvalidOption("dns-server", f"{text!r}: the port is no number from 1 to 65535")

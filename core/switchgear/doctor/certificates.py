@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from switchgear.doctor.asking import is_address
 from switchgear.doctor.finding import INSTALL, failed, passed, warned
 
 if TYPE_CHECKING:
@@ -92,11 +93,14 @@ def judge_handshake(endpoint: Endpoint, shake: Handshake) -> Finding:
             way_out += f"; port {endpoint.port} is usually without TLS: mqtt://"
         return failed(check, f"{shake.failure.cause.value}: {detail}", way_out, cause=shake.failure.cause.value)
     shown = shake.shown
-    facts = {"version": shown.version, "cipher": shown.cipher, "alpn": shown.alpn, "sni": endpoint.host}
+    sni = None if is_address(endpoint.host) else endpoint.host
+    facts = {"version": shown.version, "cipher": shown.cipher, "alpn": shown.alpn, "sni": sni}
     parts = [shown.version, shown.cipher]
     if shown.alpn:
         parts.append(f"ALPN {shown.alpn}")
-    if shake.without_name is None:
+    if sni is None:
+        parts.append("no SNI, for that needs a name")
+    elif shake.without_name is None:
         parts.append(f"SNI {endpoint.host}, without which it refuses")
     elif shake.without_name != shown.certificates[0]:
         parts.append(f"SNI {endpoint.host}, without which it shows another certificate")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import ipaddress
 import logging
 import secrets
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from attrs import define, evolve, field, frozen
 
 from switchgear.doctor import certificates, clock, handshake, mqtt, names, setup, tcp
-from switchgear.doctor.asking import Asker, SystemAnswer, system_lookup
+from switchgear.doctor.asking import Asker, SystemAnswer, is_address, system_lookup
 from switchgear.doctor.finding import CHECKS, Finding, Report, Verdict, excuse_standbys, failed, passed, skipped
 from switchgear.errors import SwitchgearError
 
@@ -163,7 +162,7 @@ class Look:
             found = f"{self.endpoint.address} is dialled; {host} is not looked up"
             self.findings.append(passed("dns.answer", found))
             return (self.endpoint.address,)
-        if _is_address(host):
+        if is_address(host):
             return (host,)
         answer = await self._bounded("dns.answer", self.wishes.timeout, self._look_up(host))
         self.findings.append(names.judge_answer(host, answer))
@@ -253,14 +252,6 @@ class Look:
             if connection is not None:
                 connection.abort()  # after a disconnect in order it does nothing
             driver.close()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def _is_local(host: str) -> bool:

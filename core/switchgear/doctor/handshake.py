@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, field, frozen
 
 from switchgear.cause import Cause, Failure, from_exception
+from switchgear.doctor.asking import is_address
 from switchgear.tls import TLS
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Handshake:
         shown: What it showed; None when there was no TLS session at all.
         refusal: Why OpenSSL does not trust it; None when it does.
         failure: Why there was no session.
-        without_name: The leaf that it shows to those who name no host (SNI); None: unknown, or refused.
+        without_name: The leaf that it shows to those who name no host (SNI); None: it refuses them, or was not asked.
     """
 
     shown: Shown | None
@@ -72,6 +73,8 @@ async def shake(endpoint: Endpoint, address: str, tls: TLS | None, timeout: floa
             return Handshake(None, refusal, _judge(second, timeout))
     except OSError as error:
         return Handshake(None, None, _judge(error, timeout))
+    if is_address(endpoint.host):  # which SNI cannot hold (RFC 6066, 3)
+        return Handshake(shown, refusal)
     try:
         bare = await _shake(endpoint, address, trusting, "", timeout)
     except OSError:  # many refuse a greeting without a name; that is an answer too

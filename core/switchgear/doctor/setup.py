@@ -9,6 +9,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 import switchgear
+from switchgear.doctor.asking import is_address
 from switchgear.doctor.finding import failed, passed, warned
 from switchgear.drivers.base import DriverSettings
 from switchgear.errors import SwitchgearError, redact
@@ -94,10 +95,9 @@ def _in_the_clear(profile: Profile, plan: Plan) -> list[Finding]:
 
 def _is_here(endpoint: Endpoint) -> bool:
     host = endpoint.address or endpoint.host
-    try:
+    if is_address(host):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _plugins(profile: Profile, plan: Plan, registry: Registry) -> list[Finding]:

@@ -65,6 +65,8 @@ def judge(endpoint: Endpoint, tries: Sequence[Try]) -> Finding:
     if not lost:
         return passed("tcp", shown, **facts)
     if len(lost) < len(tries):
+        if all(":" in t.address and t.failure.cause is Cause.UNREACHABLE for t in tries if t.failure is not None):
+            return passed("tcp", f"{shown}; there is no IPv6 here, which costs clients nothing", **facts)
         way_out = "clients try these addresses too: take the record away, or start what should listen there"
         return warned("tcp", f"{shown}; {len(tries) - len(lost)} of {len(tries)} addresses answer", way_out, **facts)
     is_refusal = all(each.cause is Cause.PORT_REFUSED for each in lost)

@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from switchgear.doctor import Verdict, certificates
+from switchgear.cause import Cause, Failure
+from switchgear.doctor import Verdict, certificates, tcp
 from switchgear.testing import Broker, ThreadedBroker
 from switchgear_certs import Authority, Certificate
 
@@ -277,6 +278,34 @@ async def test_another_certificate_without_a_name(bench: Any) -> None:
         report = await b.look(f"mqtts://{NAME}:{port}", tls=b.tls())
     assert "without which it shows another certificate" in b.line(report, "tls.handshake").found
     assert report.verdict is Verdict.PASS
+
+
+async def test_an_address_has_no_sni(bench: Any) -> None:
+    """A broker that is dialled by its address is looked at by its address, without SNI."""
+    async with bench() as b, Broker() as broker:
+        port = await broker.start(ssl=b.server_side(names=("127.0.0.1",)))
+        report = await b.look(f"mqtts://127.0.0.1:{port}", tls=b.tls())
+    assert report.verdict is Verdict.PASS
+    assert b.line(report, "tls.handshake").found.endswith("no SNI, for that needs a name")
+
+
+async def test_trusting_anybody(bench: Any) -> None:
+    """verify=False is a warning, whoever answers."""
+    async with bench() as b:
+        report = await look_at_tls(b, Authority.create().server("elsewhere.example"), tls=b.tls(verify=False))
+        line = b.line(report, "tls.trust")
+        assert (line.verdict, line.found) == (Verdict.WARN, "verify=False: whoever answers is trusted")
+        assert b.line(report, "mqtt.connect").verdict is Verdict.PASS
+
+
+def test_no_way_for_ipv6() -> None:
+    """On a machine without IPv6 an AAAA record is no warning, as long as an address of IPv4 answers."""
+    no_route = Failure(Cause.UNREACHABLE, "Network is unreachable")
+    endpoint = switchgear.parse_uri("mqtt://broker.example")
+    four, six = tcp.Try("192.0.2.1", 0.01), tcp.Try("2001:db8::1", 0.0, no_route)
+    assert tcp.judge(endpoint, [four, six]).verdict is Verdict.PASS
+    assert tcp.judge(endpoint, [six]).verdict is Verdict.FAIL
+    assert tcp.judge(endpoint, [four, tcp.Try("192.0.2.2", 0.0, no_route)]).verdict is Verdict.WARN
 
 
 async def test_our_own_certificate(bench: Any, tmp_path: Any) -> None:
