@@ -534,7 +534,8 @@ def command(name: str) -> str:
     parts = ["```text", usage, "```", "", first(info.callback)]
     if arguments:
         parts += ["", table(["Argument", "Meaning"], [[code(m), text] for m, text in arguments])]
-    parts += ["", table(["Option", "Default", "Meaning"], own)]
+    if own:
+        parts += ["", table(["Option", "Default", "Meaning"], own)]
     if shared:
         parts += ["", "It also takes the [connection options](#connection-options)."]
     epilog = [words(paragraph) for paragraph in (info.epilog or "").strip().split("\n\n") if paragraph.strip()]

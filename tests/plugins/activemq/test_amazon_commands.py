@@ -76,6 +76,8 @@ def test_notes_go_to_standard_error(run: Run, file: Path) -> None:
         (("drill", "--local", "--broker-id", "b-1"), "give --broker-id ID or --local, and not both"),
         (("drill", "--broker-id", "b-1", "--permissions", "{file}"), "--permissions goes with --local"),
         (("drill", "--local", "--endpoint", "mqtt://h"), "--local says where; leave out --endpoint and --profile"),
+        (("drill", "--local", "--outbox", "{file}"), "a drill has its own clients and sessions; leave out --outbox"),
+        (("drill", "--local", "--client-id", "me"), "leave out --client-id"),
         (("drill", "--local", "--topic", "a/#"), "a message cannot be published to a wildcard"),
         (("drill", "--local", "--permissions", "{file}"), "users.admin.password: a local broker needs it"),
     ],
@@ -150,6 +152,15 @@ def test_drill_on_a_broker(run: Run, pair: ThreadedPair, monkeypatch: pytest.Mon
     assert (told["lost"], told["unfinished"]) == (0, None)
     assert told["accepted"] == told["arrived"] > 50
     assert len(told["publisher"]["outages"]) == len(told["subscriber"]["outages"]) == 1
+
+
+def test_every_event(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --events every decision of both sides goes to standard error."""
+    with pair:
+        monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
+        code, _, err = run(*options(pair), "--yes", "--json", "--events")
+    assert code == 0
+    assert len([line for line in err.splitlines() if line.startswith("switchgear: connected to")]) >= 4
 
 
 def test_ledger_on_a_pipe(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch) -> None:

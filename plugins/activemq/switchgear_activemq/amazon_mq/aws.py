@@ -76,7 +76,7 @@ class AmazonMq:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code == "NotFoundException" or status == 404:
             return AwsRefused(f"there is no broker {broker_id!r} in {self.region}; check the id and --region")
-        if code in {"ForbiddenException", "AccessDeniedException"} and "token" not in said:
+        if code in {"ForbiddenException", "AccessDeniedException"} and "security token" not in said:
             found = re.search(r"arn:[\w-]+:mq:\S*broker:[^\s,;]*[^\s,;.]", said)
             arn = found[0] if found else f"arn:{self.partition}:mq:{self.region}:*:broker:*:{broker_id}"
             statement = json.dumps({"Effect": "Allow", "Action": f"mq:{action}", "Resource": arn})

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from attrs import evolve
 from switchgear.cli.app import INTERRUPTED, OK, UNDELIVERED, paragraphs
 from switchgear.cli.interrupts import Interrupts
-from switchgear.cli.notes import write_note
+from switchgear.cli.notes import Notes, write_note
 from switchgear.cli.options import Connection, connecting
 from switchgear.cli.output import as_json, write_line
 from switchgear.errors import InvalidOption
@@ -29,7 +30,9 @@ from switchgear_activemq.amazon_mq.permissions import EXAMPLE
 from switchgear_activemq.amazon_mq.permissions_file import example, load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from switchgear.testing.processes import ActiveMQPair
 
     from switchgear_activemq.amazon_mq.permissions import Permissions
 
@@ -210,12 +213,32 @@ def drill(
     has_place = bool(connection.given["endpoint"] or connection.given["profile"])
     if local and has_place:
         raise typer.BadParameter("--local says where; leave out --endpoint and --profile")
+    for name in ("client_id", "outbox", "session"):
+        if connection.given[name] is not None:
+            raise typer.BadParameter(f"a drill has its own clients and sessions; leave out --{name.replace('_', '-')}")
     check_topic(topic)
-    how: dict[str, Any] = {"topic": topic, "rate": rate, "settle": settle, "timeout": timeout}
+
+    def run(target: Target, publisher: Profile, subscriber: Profile) -> int:
+        plan = DrillPlan(
+            publisher=evolve(publisher, client_id=None, outbox=None),  # what a profile's file may say
+            subscriber=evolve(subscriber, client_id=None, outbox=None),
+            topic=topic,
+            rate=rate,
+            settle=settle,
+            timeout=timeout,
+            on_event=Notes(everything=True) if connection.shows_events else None,
+        )
+        is_shown = sys.stderr.isatty() and not (json or connection.is_quiet or connection.shows_events)
+        return _run(plan, target, is_shown=is_shown, as_json_=json)
+
     if broker_id is None:
+        from switchgear_activemq.amazon_mq.targets import LocalPair
+
         users = (connection.given["username"] or "publisher", subscriber_username or "subscriber")
-        with _local_pair(permissions, users) as (target, profiles):
-            return _run(DrillPlan(publisher=profiles[0], subscriber=profiles[1], **how), target, as_json_=json)
+        with _local_pair(permissions, users) as pair:
+            base, _ = connection.profile([pair.failover_uri])
+            sides = [Profile.of(base, username=name, password=pair.users[name]) for name in users]
+            return run(LocalPair(pair), *sides)
     target, uri = _amazon_target(broker_id, region, is_sure=yes, needs_uri=not has_place)
     publisher, _ = connection.profile([uri] if uri else [])
     changes = {
@@ -223,7 +246,7 @@ def drill(
         "password": env(subscriber_password_env) if subscriber_password_env else None,
     }
     subscriber = Profile.of(publisher, **{name: value for name, value in changes.items() if value is not None})
-    return _run(DrillPlan(publisher=publisher, subscriber=subscriber, **how), target, as_json_=json)
+    return run(target, publisher, subscriber)
 
 
 def _amazon_target(broker_id: str, region: str | None, *, is_sure: bool, needs_uri: bool) -> tuple[Target, str | None]:
@@ -250,11 +273,9 @@ def _amazon_target(broker_id: str, region: str | None, *, is_sure: bool, needs_u
 
 
 @contextmanager
-def _local_pair(permissions: Path | None, users: tuple[str, str]) -> Iterator[tuple[Target, list[Profile]]]:
-    """A local pair that runs, with the profiles of the two *users*."""
+def _local_pair(permissions: Path | None, users: Iterable[str]) -> Iterator[ActiveMQPair]:
+    """A local pair that runs and has *users*."""
     from switchgear.testing.processes import ActiveMQPair, BrokerMissing
-
-    from switchgear_activemq.amazon_mq.targets import LocalPair
 
     options: dict[str, Any] = {}
     if permissions is not None:
@@ -275,11 +296,10 @@ def _local_pair(permissions: Path | None, users: tuple[str, str]) -> Iterator[tu
             write_note("starting two ActiveMQ brokers")
         with pair:
             pair.wait_standby(60)
-            profiles = [Profile.of(pair.failover_uri, username=name, password=pair.users[name]) for name in users]
-            yield LocalPair(pair), profiles
+            yield pair
 
 
-def _run(plan: DrillPlan, target: Target, *, as_json_: bool) -> int:
+def _run(plan: DrillPlan, target: Target, *, is_shown: bool, as_json_: bool) -> int:
     """Run the drill, show it, and return the exit code."""
     from switchgear_activemq.amazon_mq.drill_screen import display, print_ledger
 
@@ -287,7 +307,7 @@ def _run(plan: DrillPlan, target: Target, *, as_json_: bool) -> int:
         one = Drill(plan, target)
         loop, ending = asyncio.get_running_loop(), asyncio.Event()
         with Interrupts(lambda: loop.call_soon_threadsafe(ending.set)) as interrupts:
-            with display(one) if sys.stderr.isatty() and not as_json_ else nullcontext():
+            with display(one) if is_shown else nullcontext():
                 await one.perform(ending)
             return one, interrupts.count > 0
 

@@ -64,6 +64,7 @@ class DrillPlan:
         rate: Messages a second.
         settle: Seconds that both must stay connected at the end.
         timeout: Seconds from the strike after which the drill ends, whatever the state.
+        on_event: Hears every event of both sides too.
     """
 
     publisher: Profile
@@ -72,6 +73,7 @@ class DrillPlan:
     rate: float
     settle: float
     timeout: float
+    on_event: Callable[[Event], object] | None = None
 
 
 @define
@@ -88,6 +90,7 @@ class Side:
 
     name: str
     note: Callable[[str], None]
+    on_event: Callable[[Event], object] | None = None
     outages: list[Outage] = field(factory=list)
     transport: switchgear.aio.AsyncTransport | None = None
 
@@ -99,6 +102,8 @@ class Side:
             self.outages[-1].back_at = event.at
         if event.name in SHOWN:
             self.note(f"{self.name}: {words(event).partition(';')[0]}")
+        if self.on_event is not None:
+            self.on_event(event)
 
     @property
     def back_at(self) -> float | None:
@@ -119,7 +124,7 @@ class Drill:
     connect: Callable[[Profile], switchgear.aio.AsyncTransport] = switchgear.aio.connect
     ledger: DemoLedger = field(factory=DemoLedger)
     log: deque[str] = field(factory=lambda: deque(maxlen=8))
-    sides: tuple[Side, Side] = field(init=False)
+    sides: tuple[Side, ...] = field(init=False)
     doing: str = "connecting"
     started: float = 0.0
     struck_at: float | None = None
@@ -131,7 +136,7 @@ class Drill:
     _now: Callable[[], float] = field(default=lambda: 0.0)
 
     def __attrs_post_init__(self) -> None:
-        self.sides = (Side("subscriber", self.note), Side("publisher", self.note))
+        self.sides = tuple(Side(name, self.note, self.plan.on_event) for name in ("subscriber", "publisher"))
 
     @property
     def elapsed(self) -> float:
