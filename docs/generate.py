@@ -600,6 +600,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "options of Will": lambda: options_of(Will),
     "options of GiveUpAfter": lambda: options_of(GiveUpAfter),
     "options of Failback": lambda: options_of(switchgear.Failback),
+    "options of iot_dns": lambda: options_of(importlib.import_module("switchgear_iot_dns").Settings),
     "fleet periods": fleet_periods,
     "context": context,
     "verdicts": verdicts,

@@ -3,7 +3,13 @@
 from switchgear_iot_dns.dr.plugin import register_commands
 from switchgear_iot_dns.lookup import look
 from switchgear_iot_dns.options import Settings
-from switchgear_iot_dns.plugin import before_reconnect, provide_endpoints, select_endpoint, while_connected
+from switchgear_iot_dns.plugin import (
+    before_reconnect,
+    check_options,
+    provide_endpoints,
+    select_endpoint,
+    while_connected,
+)
 from switchgear_iot_dns.settle import Answer, Decision, Kind, Loss, Settling
 
 SCHEMES = ("iot+dns",)
@@ -17,6 +23,7 @@ __all__ = [
     "Settings",
     "Settling",
     "before_reconnect",
+    "check_options",
     "look",
     "provide_endpoints",
     "register_commands",

@@ -9,8 +9,10 @@ from attrs import define, evolve, field
 from switchgear.cause import Cause
 from switchgear.hookspecs import Move, Proceed, Recheck, hookimpl
 
-from switchgear_iot_dns import options, uri
+from switchgear_iot_dns import uri
 from switchgear_iot_dns.lookup import look
+from switchgear_iot_dns.options import Settings
+from switchgear_iot_dns.options import read as read_options
 from switchgear_iot_dns.settle import Answer, Kind, Loss, Settling
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ _rng = random.Random()
 class Memory:
     """What is remembered of one name, from hook to hook of one transport."""
 
-    settings: options.Settings
+    settings: Settings
     given: set[str] = field(factory=set)
     """Addresses that we gave; another one is the user's own, and stays."""
     is_known: bool = True
@@ -64,6 +66,18 @@ class Memory:
     """Its target, where it is not known: the first that was named."""
     wanted: str = ""
     """Where a move was to lead."""
+
+
+@hookimpl
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse what no option of this plugin is, or can be; see `Settings`.
+
+    Raises:
+        InvalidOption: a name is unknown, or a value impossible.
+
+    Since: 0.1.
+    """
+    read_options(options)
 
 
 @hookimpl
@@ -171,13 +185,13 @@ def _memory(context: Context, endpoint: Endpoint) -> Memory | None:
     return memory if uri.is_name(endpoint.host) else None
 
 
-def _settings(context: Context, endpoint: Endpoint) -> options.Settings:
+def _settings(context: Context, endpoint: Endpoint) -> Settings:
     """What its URI says, and else what the plugin's options say."""
     for where in context.profile.where if context.profile is not None else ():
         found = uri.read(where, context.options) if isinstance(where, str) else None
         if found is not None and found[0].authority == endpoint.authority:
             return found[1]
-    return options.read(context.options)
+    return read_options(context.options)
 
 
 def _used(endpoint: Endpoint, memory: Memory) -> str:
@@ -207,6 +221,6 @@ def _look(context: Context, endpoint: Endpoint, memory: Memory) -> Answer:
     return look(endpoint.host, memory.settings.resolver, min(memory.settings.timeout, most))
 
 
-def _pause(settings: options.Settings) -> float:
+def _pause(settings: Settings) -> float:
     """Seconds to the next look while connected: jittered, and what confirming it takes is within ``watch``, too."""
     return max(settings.poll, _rng.uniform(0.5, 1.0) * settings.watch - settings.answers * settings.poll)

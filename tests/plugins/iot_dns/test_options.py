@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.profile import Profile
+from switchgear.transport import AsyncTransport
 from switchgear_iot_dns import Settings, options, provide_endpoints, uri
 
 
@@ -77,6 +79,14 @@ def test_wrong_options(wrong: dict[str, object], message: str) -> None:
     """A wrong option is refused with its name, its value and what is valid."""
     with pytest.raises(InvalidOption, match=message.replace("(", r"\(")):
         options.read(wrong)
+
+
+def test_wrong_options_are_refused_before_anything_starts() -> None:
+    """A transport with the plugin and a wrong option is not built, however its endpoints are given."""
+    for where in ("mqtts://mqtt1.example.com", "iot+dns://mqtt1.example.com"):
+        profile = Profile(where, plugins=["iot_dns"], plugin_options={"iot_dns": {"poll": "soon"}})
+        with pytest.raises(InvalidOption, match="'soon' is no number of seconds"):
+            AsyncTransport(profile)
 
 
 def test_uri() -> None:

@@ -130,10 +130,16 @@ def why_no_namespace() -> str | None:
     return None if tried.returncode == 0 else f"unshare -mn does not work here: {tried.stderr.strip()}"
 
 
-def in_namespace(script: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Run the Python program *script* in a namespace of its own; it calls `enter` first. *timeout* is in seconds."""
+def in_namespace(
+    script: Path, *arguments: str, timeout: float, passes_errors: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run the Python program *script* in a namespace of its own; it calls `enter` first. *timeout* is in seconds.
+
+    Its output is in the answer; with *passes_errors* its standard error is ours.
+    """
     command = ["unshare", "-mn", "--kill-child", "--fork", sys.executable, "-I", str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    errors = None if passes_errors else subprocess.PIPE
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False, timeout=timeout)
 
 
 def enter(folder: Path) -> None:

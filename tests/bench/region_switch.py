@@ -1,0 +1,270 @@
+"""Seconds from a DNS switch and a forced disconnect to the first message in the new region.
+
+Two mosquittos with mutual TLS and a name server in a private namespace (Linux, root): the name is switched, and every
+client is disconnected by the old region, which lives on and takes it back when it comes. One that is still there is
+disconnected again every two seconds. All clients suffer the same switches at the same time and publish twenty times a
+second. Beside ours, on each driver: awscrt's MQTT 5 client and paho-mqtt's threaded client, with their own reconnecting
+and their defaults. A peer that is not installed is left out and said.
+
+    python tests/bench/region_switch.py [--flips 10] [--json]
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import switchgear
+from switchgear import TLS
+from switchgear.plugins import registry
+from switchgear.testing.processes import TlsFiles
+from switchgear.testing.processes.regions import (
+    HOSTS,
+    NAMES,
+    OPEN_PORT,
+    PORT,
+    Regions,
+    enter,
+    in_namespace,
+    why_no_namespace,
+)
+
+NAME: Final = NAMES[0]
+PATIENCE: Final = 150.0
+"""Seconds after which a client counts as not over."""
+
+AGAIN: Final = 2.0
+"""Seconds between two disconnects of a client that is still in the old region."""
+
+HOLD: Final = 2.0
+"""Seconds in the new region before the next switch; awscrt remembers an address for 30."""
+
+NEEDED: Final = 1.5
+"""Seconds that Switchgear may take, each time."""
+
+
+class Client(Protocol):
+    """One client, which keeps its connection by its own means."""
+
+    name: str
+
+    def publish(self, topic: str) -> None:
+        """Send a message at QoS 1 if there is a connection."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+class Ours:
+    """Switchgear with the plugin."""
+
+    def __init__(self, driver: str, files: TlsFiles) -> None:
+        self.name = f"switchgear-{driver}"
+        tls = TLS(ca_file=files.ca_file, cert_file=files.client_cert_file, key_file=files.client_key_file)
+        self._transport = switchgear.connect(
+            f"iot+dns://{NAME}", client_id=self.name, driver=driver, protocol="5", tls=tls, stable_after=1
+        )
+
+    def publish(self, topic: str) -> None:
+        if self._transport.is_connected:
+            self._transport.publish(topic, b"x", qos=1)
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+class BarePaho:
+    """paho-mqtt with its own thread and its own reconnecting."""
+
+    name = "bare-paho"
+
+    def __init__(self, files: TlsFiles) -> None:
+        from paho.mqtt.client import Client as Paho
+        from paho.mqtt.client import MQTTv5
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        self._client = Paho(CallbackAPIVersion.VERSION2, client_id=self.name, protocol=MQTTv5)
+        self._client.tls_set(str(files.ca_file), str(files.client_cert_file), str(files.client_key_file))
+        self._client.connect_async(NAME, PORT)
+        self._client.loop_start()
+
+    def publish(self, topic: str) -> None:
+        if self._client.is_connected():
+            self._client.publish(topic, b"x", qos=1)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class BareAwscrt:
+    """awscrt's MQTT 5 client with its own reconnecting."""
+
+    name = "bare-awscrt"
+
+    def __init__(self, files: TlsFiles) -> None:
+        from awscrt import io, mqtt5  # type: ignore[import-untyped]  # it has no types
+
+        self._mqtt5 = mqtt5
+        options = io.TlsContextOptions.create_client_with_mtls_from_path(
+            str(files.client_cert_file), str(files.client_key_file)
+        )
+        options.override_default_trust_store_from_path(None, str(files.ca_file))
+        self._is_connected = threading.Event()
+        self._client = mqtt5.Client(
+            mqtt5.ClientOptions(
+                host_name=NAME,
+                port=PORT,
+                tls_ctx=io.ClientTlsContext(options),
+                connect_options=mqtt5.ConnectPacket(client_id=self.name, keep_alive_interval_sec=60),
+                on_lifecycle_event_connection_success_fn=lambda _: self._is_connected.set(),
+                on_lifecycle_event_disconnection_fn=lambda _: self._is_connected.clear(),
+                disable_metrics=True,
+            )
+        )
+        self._client.start()
+
+    def publish(self, topic: str) -> None:
+        if self._is_connected.is_set():
+            self._client.publish(
+                self._mqtt5.PublishPacket(topic=topic, payload=b"x", qos=self._mqtt5.QoS.AT_LEAST_ONCE)
+            )
+
+    def close(self) -> None:
+        self._client.stop()
+
+
+def make_clients(files: TlsFiles) -> tuple[list[Client], list[str]]:
+    """Every client that is installed, and the names of those that are not."""
+    clients: list[Client] = []
+    missing = []
+    for driver in ("paho", "awscrt"):
+        if driver in registry().known_drivers():
+            clients.append(Ours(driver, files))
+        else:
+            missing.append(f"switchgear-{driver}")
+    for kind in (BarePaho, BareAwscrt):
+        try:
+            clients.append(kind(files))
+        except ImportError as error:
+            missing.append(f"{kind.name} ({error})")
+    return clients, missing
+
+
+class Observer:
+    """Says which clients' messages arrive at a region."""
+
+    def __init__(self, region: str) -> None:
+        self.first: dict[str, float] = {}
+        self._transport = switchgear.connect(
+            f"mqtt://{HOSTS[region]}:{OPEN_PORT}", client_id="observer", session="clean"
+        )
+        self._transport.subscribe("from/+", self._see, qos=0).wait_ready(20)
+
+    def _see(self, message: switchgear.Message) -> None:
+        self.first.setdefault(message.topic.removeprefix("from/"), time.monotonic())
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def measure(folder: Path, flips: int) -> dict[str, Any]:
+    """Seconds of each client, by its name, for each switch; None: it did not come over."""
+    with Regions(folder) as regions:
+        clients, missing = make_clients(regions.files)
+        observers = {region: Observer(region) for region in HOSTS}
+        ends = threading.Event()
+
+        def publish() -> None:
+            while not ends.wait(0.05):
+                for client in clients:
+                    client.publish(f"from/{client.name}")
+
+        publisher = threading.Thread(target=publish, daemon=True)
+        publisher.start()
+        names = [client.name for client in clients]
+        wait_for(observers["east"], names, PATIENCE)
+        times: dict[str, list[float | None]] = {name: [] for name in names}
+        for number in range(flips):
+            time.sleep(HOLD)
+            old, new = ("east", "west")[number % 2], ("west", "east")[number % 2]
+            observers[new].first.clear()
+            began = time.monotonic()
+            regions.flip(NAME, new)
+            while time.monotonic() < began + PATIENCE and set(names) - set(observers[new].first):
+                for name in set(names) - set(observers[new].first):
+                    regions.kick(old, name)
+                wait_for(observers[new], names, AGAIN)
+            for name in names:
+                at = observers[new].first.get(name)
+                times[name].append(None if at is None else at - began)
+            if sys.stderr.isatty():
+                sys.stderr.write(f"switch {number + 1} of {flips}: {time.monotonic() - began:.1f} s\n")
+        ends.set()
+        publisher.join()
+        for client in clients:
+            client.close()
+        for observer in observers.values():
+            observer.close()
+    return {"times": times, "missing": missing}
+
+
+def wait_for(observer: Observer, names: list[str], timeout: float) -> None:
+    """Return when messages of all *names* were seen, or after *timeout* seconds."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and set(names) - set(observer.first):
+        time.sleep(0.002)
+
+
+def table(times: dict[str, list[float | None]]) -> str:
+    """Median and worst of each client, and how many times as long as ours on the same library."""
+    lines = ["| Client | Median | Worst | Worst, as a multiple of ours |", "| --- | --- | --- | --- |"]
+    for name, values in times.items():
+        known = [PATIENCE if value is None else value for value in values]
+        ours = times.get(f"switchgear-{name.removeprefix('bare-')}")
+        ratio = f"{max(known) / max(v or PATIENCE for v in ours):.0f}" if ours and name.startswith("bare-") else ""
+        lines.append(f"| {name} | {statistics.median(known):.2f} s | {max(known):.2f} s | {ratio} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--flips", type=int, default=10)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.inside is not None:
+        enter(asked.inside)
+        sys.stdout.write(json.dumps(measure(asked.inside, asked.flips)) + "\n")
+        return 0
+    why = why_no_namespace()
+    if why is not None:
+        sys.stderr.write(f"{why}\n")
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--inside", folder, "--flips", str(asked.flips)]
+        ended = in_namespace(
+            Path(__file__), *arguments, timeout=asked.flips * (PATIENCE + HOLD) + 60, passes_errors=True
+        )
+    if ended.returncode != 0:
+        return 2
+    measured = json.loads(ended.stdout.splitlines()[-1])
+    if asked.json:
+        print(json.dumps(measured))
+    else:
+        print(table(measured["times"]))
+        for name in measured["missing"]:
+            print(f"not installed: {name}")
+    ours = [value for name, values in measured["times"].items() if name.startswith("switchgear") for value in values]
+    return 0 if all(value is not None and value <= NEEDED for value in ours) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
