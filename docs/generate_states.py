@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent / "reference" / "states.md"
 
 MEANING = {
     State.STOPPED: "Nothing runs: not started, or closed.",
-    State.DECIDING: "A connection was lost or a sweep failed; plugins are asked `before_reconnect`.",
+    State.DECIDING: "A connection was lost, a sweep failed, or a plugin wants to be asked again; plugins are asked `before_reconnect`.",
     State.WAITING: "A timer runs: until the next sweep, the next endpoint of this sweep, or the next question.",
     State.SELECTING: "Plugins are asked `select_endpoint`.",
     State.CONNECTING: "One attempt, or two of which one only dials, up to CONNACK.",

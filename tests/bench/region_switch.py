@@ -5,11 +5,8 @@ client is disconnected by the old region, which lives on and takes it back when 
 disconnected again every two seconds. All clients suffer the same switches at the same time and publish twenty times a
 second. Beside ours, on each driver: awscrt's MQTT 5 client and paho-mqtt's threaded client, with their own reconnecting
 and their defaults. A peer that is not installed is left out and said.
-
-    python tests/bench/region_switch.py [--flips 10] [--json]
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -22,7 +19,7 @@ from typing import Any, Final, Protocol
 import switchgear
 from switchgear import TLS
 from switchgear.plugins import registry
-from switchgear.testing.processes import TlsFiles
+from switchgear.testing.processes import BrokerMissing, TlsFiles
 from switchgear.testing.processes.regions import (
     HOSTS,
     NAMES,
@@ -43,6 +40,9 @@ AGAIN: Final = 2.0
 
 HOLD: Final = 2.0
 """Seconds in the new region before the next switch; awscrt remembers an address for 30."""
+
+FLIPS: Final = 10
+FLIPS_QUICK: Final = 2
 
 NEEDED: Final = 1.5
 """Seconds that Switchgear may take, each time."""
@@ -175,7 +175,7 @@ class Observer:
         self._transport.close()
 
 
-def measure(folder: Path, flips: int) -> dict[str, Any]:
+def play(folder: Path, flips: int) -> dict[str, Any]:
     """Seconds of each client, by its name, for each switch; None: it did not come over."""
     with Regions(folder) as regions:
         clients, missing = make_clients(regions.files)
@@ -223,48 +223,59 @@ def wait_for(observer: Observer, names: list[str], timeout: float) -> None:
         time.sleep(0.002)
 
 
-def table(times: dict[str, list[float | None]]) -> str:
-    """Median and worst of each client, and how many times as long as ours on the same library."""
-    lines = ["| Client | Median | Worst | Worst, as a multiple of ours |", "| --- | --- | --- | --- |"]
-    for name, values in times.items():
-        known = [PATIENCE if value is None else value for value in values]
-        ours = times.get(f"switchgear-{name.removeprefix('bare-')}")
-        ratio = f"{max(known) / max(v or PATIENCE for v in ours):.0f}" if ours and name.startswith("bare-") else ""
-        lines.append(f"| {name} | {statistics.median(known):.2f} s | {max(known):.2f} s | {ratio} |")
-    return "\n".join(lines)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--flips", type=int, default=10)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.inside is not None:
-        enter(asked.inside)
-        sys.stdout.write(json.dumps(measure(asked.inside, asked.flips)) + "\n")
-        return 0
+def measure(*, quick: bool = False) -> list[dict[str, Any]]:
+    """A row for each client: the seconds of each switch, None where it was given up, and whether that is met."""
     why = why_no_namespace()
     if why is not None:
-        sys.stderr.write(f"{why}\n")
-        return 2
+        raise BrokerMissing(why)
+    flips = FLIPS_QUICK if quick else FLIPS
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["--inside", folder, "--flips", str(asked.flips)]
         ended = in_namespace(
-            Path(__file__), *arguments, timeout=asked.flips * (PATIENCE + HOLD) + 60, passes_errors=True
+            Path(__file__), folder, str(flips), timeout=flips * (PATIENCE + HOLD) + 60, passes_errors=True
         )
-    if ended.returncode != 0:
-        return 2
-    measured = json.loads(ended.stdout.splitlines()[-1])
-    if asked.json:
-        print(json.dumps(measured))
-    else:
-        print(table(measured["times"]))
-        for name in measured["missing"]:
-            print(f"not installed: {name}")
-    ours = [value for name, values in measured["times"].items() if name.startswith("switchgear") for value in values]
-    return 0 if all(value is not None and value <= NEEDED for value in ours) else 1
+    ended.check_returncode()
+    seen = json.loads(ended.stdout.splitlines()[-1])
+    rows = [
+        {"client": name, "seconds": seconds, "is_met": name.startswith("bare") or is_met(seconds)}
+        for name, seconds in seen["times"].items()
+    ]
+    return rows + [{"client": name, "seconds": [], "is_met": True} for name in seen["missing"]]
+
+
+def is_met(seconds: list[float | None]) -> bool:
+    """Whether each switch was made in time."""
+    return all(each is not None and each <= NEEDED for each in seconds)
+
+
+def what(row: dict[str, Any]) -> str:
+    """What a row is about, in a few words."""
+    return f"{row['client']} within {NEEDED} s"
+
+
+def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Median and worst of each client, and how many times as long as ours on the same library."""
+    worst = {row["client"]: max((each or PATIENCE for each in row["seconds"]), default=0.0) for row in rows}
+    shown = []
+    for row in rows:
+        name = row["client"]
+        if not row["seconds"]:
+            shown.append([name, "not installed", "", ""])
+            continue
+        ours = worst.get(f"switchgear-{name.removeprefix('bare-')}") if name.startswith("bare-") else None
+        median = statistics.median(each or PATIENCE for each in row["seconds"])
+        ratio = f"{worst[name] / ours:.0f}" if ours else ""
+        shown.append([name, f"{median:.2f} s", f"{worst[name]:.2f} s", ratio])
+    head = ["Client", "Median", "Worst", "Worst, as a multiple of ours"]
+    count = max((len(row["seconds"]) for row in rows), default=0)
+    return [(f"Switch and disconnect to the first message in the new region, {count} switches", head, shown)]
+
+
+def main() -> None:
+    """What `measure` runs in the namespace."""
+    folder = Path(sys.argv[1])
+    enter(folder)
+    sys.stdout.write(json.dumps(play(folder, int(sys.argv[2]))) + "\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,13 +18,14 @@ from typing import Any
 
 from switchgear.testing.processes import BrokerMissing
 
-BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq")
+BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq", "region_switch")
 TITLES = {
     "storm": "Storm",
     "throughput": "Throughput",
     "connections": "Connections",
     "time_back": "Time back",
     "time_back_activemq": "Time back on an ActiveMQ pair",
+    "region_switch": "Time to another region",
 }
 
 ROOT = Path(__file__).resolve().parents[2]
