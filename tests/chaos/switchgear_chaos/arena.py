@@ -26,6 +26,13 @@ _NO_AUTOSAVE: Final = "autosave_on_changes false\nautosave_interval 0"
 acknowledges, as seen by them; by itself mosquitto acknowledges first (facts/brokers)."""
 
 
+_VARIANTS: Final[list[dict[str, Any]]] = [
+    {"profile": {"protocol": "5", "durability": "full"}, "window": 1024},
+    {"profile": {"protocol": "3.1.1", "durability": "normal", "max_in_flight": 64, "spare": True}},
+]
+"""How publishers differ: even ones and odd ones."""
+
+
 class Arena:
     """The processes and links of *stage* in *folder*; a context manager, which leaves nothing behind."""
 
@@ -100,11 +107,11 @@ class Arena:
         self.locks[link] = asyncio.Lock()
         return link
 
-    def _profile(self, client: str, *, protocol: str) -> dict[str, Any]:
+    def _profile(self, client: str) -> dict[str, Any]:
         profile: dict[str, Any] = {"client_id": f"chaos-{client}", "session_expiry": 86_400}
-        if self.user is not None:
-            return {**profile, "username": self.user[0], "password": self.user[1]}
-        return {**profile, "protocol": protocol}
+        if self.user is not None:  # ActiveMQ
+            profile |= {"username": self.user[0], "password": self.user[1], "protocol": "3.1.1"}
+        return profile
 
     async def _add_publisher(self, index: int) -> None:
         name = f"publisher-{index}"
@@ -122,13 +129,9 @@ class Arena:
             "where": where,
             "outbox": str(folder / "outbox"),
             "rate": self.stage.rate,
-            "profile": {
-                **self._profile(name, protocol="5" if index % 2 == 0 else "3.1.1"),
-                "durability": "full" if index % 2 == 0 else "normal",
-            },
+            **_VARIANTS[index % 2],
         }
-        if index % 2 == 0:
-            options["window"] = 1024
+        options["profile"] = {**_VARIANTS[index % 2]["profile"], **self._profile(name)}
         self.workers[name] = Worker(name, "publisher", self.folder, options)
         self._stored[name] = (Reader(self.workers[name].journal), bytearray())
 
@@ -139,7 +142,7 @@ class Arena:
             links = [await self._link(name, port) for port in ports]
             one = len(links) == 1
             where.append(links[0].uri if one else f"failover:({','.join(f'tcp://{link.authority}' for link in links)})")
-        profile = self._profile("consumer", protocol="5")
+        profile = {"protocol": "5", **self._profile("consumer")}
         self.workers["consumer"] = Worker("consumer", "consumer", self.folder, {"where": where, "profile": profile})
         self._handled = (Reader(self.workers["consumer"].journal), {})
 

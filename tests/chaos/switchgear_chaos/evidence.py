@@ -9,6 +9,7 @@ from switchgear.testing.processes import LoggedConnect, LoggedDelivery, LoggedPu
 
 from switchgear_chaos.journal import Reader, from_ranges, number_of
 from switchgear_chaos.ledger import Arrival, Delivered, Evidence, Handled
+from switchgear_chaos.plan import CONSUMER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,11 +24,13 @@ def gather(arena: Arena) -> Evidence:
     evidence = Evidence(strikes=list(arena.strikes), one_store=arena.pair is not None)
     for index in range(arena.stage.publishers):
         _read_publisher(evidence, index, Reader(arena.workers[f"publisher-{index}"].journal))
-    for words in Reader(arena.workers["consumer"].journal):
+    for words in Reader(arena.workers[CONSUMER].journal):
         if words[0] == "handled":
             evidence.handled.append(
                 Handled(key=(int(words[3]), int(words[4])), broker=int(words[2]), time=float(words[1]))
             )
+        elif words[:1] + words[2:3] == ["event", "connection_lost"]:
+            evidence.losses.append((CONSUMER, float(words[1])))
     _read_brokers(evidence, arena)
     return evidence
 
@@ -49,6 +52,8 @@ def _read_publisher(evidence: Evidence, index: int, reader: Reader) -> None:
                 evidence.acked.setdefault((index, number), float(words[1]))
         elif words[0] == "ended":
             evidence.ended[index, int(words[2])] = words[3]
+        elif words[:1] + words[2:3] == ["event", "connection_lost"]:
+            evidence.losses.append((f"publisher-{index}", float(words[1])))
         elif words[0] == "start":
             evidence.starts.setdefault(index, []).append(float(words[1]))
 

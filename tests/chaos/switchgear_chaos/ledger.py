@@ -85,6 +85,7 @@ class Evidence:
         ended: Messages that their delivery reported as ended otherwise: how.
         acked: When the publisher heard that a message was acknowledged.
         starts: When each life of a publisher began.
+        losses: Connections that ended: of whom, and when.
         one_store: Whether the brokers are one for their clients, as a pair on one store.
     """
 
@@ -92,6 +93,7 @@ class Evidence:
     ended: dict[Key, str] = field(factory=dict)
     acked: dict[Key, float] = field(factory=dict)
     starts: dict[int, list[float]] = field(factory=dict)
+    losses: list[tuple[str, float]] = field(factory=list)
     arrivals: list[Arrival] = field(factory=list)
     delivered: list[Delivered] = field(factory=list)
     handled: list[Handled] = field(factory=list)
@@ -135,11 +137,17 @@ class Row:
 
 @define
 class Verdict:
-    """The outcome of one stage: rows by QoS and by kind of fault, and what is wrong, with examples."""
+    """The outcome of one stage: rows by QoS and by kind of fault, and what is wrong, with examples.
+
+    Attributes:
+        strikes: How often each kind of fault happened.
+        losses: Connections that ended after it.
+    """
 
     by_qos: dict[int, Row] = field(factory=lambda: {qos: Row() for qos in (0, 1, 2)})
     by_fault: dict[str, Row] = field(factory=lambda: defaultdict(Row))
     strikes: Counter[str] = field(factory=Counter)
+    losses: Counter[str] = field(factory=Counter)
     examples: list[str] = field(factory=list)
 
     @property
@@ -183,15 +191,19 @@ class _Judge:
     def verdict(self) -> Verdict:
         for key in {**self.evidence.stored, **dict.fromkeys(self.arrivals), **dict.fromkeys(self.handled)}:
             self._count(key)
+        for client, time in self.evidence.losses:
+            self.found.losses[self._kind_before(client, time)] += 1
         for count, row in ((self._out_of_order_at_brokers(), "arrived"), (self._out_of_order_at_consumer(), "handled")):
             for key, time in count:
                 self._blame("reordered", key, time, f"{row} out of order")
         return self.found
 
     def _rows(self, key: Key, time: float, client: str) -> tuple[Row, Row]:
+        return self.found.by_qos[qos_of(key[1])], self.found.by_fault[self._kind_before(client, time)]
+
+    def _kind_before(self, client: str, time: float) -> str:
         strike = self._strike_before(client, time)
-        kind = "none" if strike is None else strike.kind
-        return self.found.by_qos[qos_of(key[1])], self.found.by_fault[kind]
+        return "none" if strike is None else strike.kind
 
     def _strike_before(self, client: str, time: float) -> Strike | None:
         """The last fault that touched *client* and began before *time*, not too long before."""

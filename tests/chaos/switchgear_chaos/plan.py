@@ -40,8 +40,8 @@ class Kind:
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "broker_kill": Kind(target=BROKER, share=6, lasts=(0.1, 2.5), words="SIGKILL of a broker, which comes back"),
-    "broker_freeze": Kind(target=BROKER, share=6, lasts=(0.1, 4.0), words="SIGSTOP of a broker, then SIGCONT"),
+    "broker_kill": Kind(target=BROKER, share=12, lasts=(0.1, 2.5), words="SIGKILL of a broker, which comes back"),
+    "broker_freeze": Kind(target=BROKER, share=8, lasts=(0.1, 4.0), words="SIGSTOP of a broker, then SIGCONT"),
     "publisher_kill": Kind(target=PUBLISHER, share=8, lasts=(0.0, 1.5), words="SIGKILL of a publisher, then restart"),
     "consumer_kill": Kind(target=CONSUMER, share=6, lasts=(0.0, 2.0), words="SIGKILL of the consumer, then restart"),
     "reset": Kind(target=LINK, share=8, lasts=(0.0, 0.0), words="TCP reset on both sides"),
@@ -64,11 +64,6 @@ KINDS: Final[dict[str, Kind]] = {
 
 REST: Final = (0.3, 2.0)
 """Seconds that a target is left alone after a fault, from and to."""
-
-ALWAYS: Final = frozenset({"mosquitto", "activemq"})
-
-# An ActiveMQ takes seconds to come up, so its pair is not struck as often, and a frozen one keeps the lock.
-_SLOW_BROKERS: Final = {"broker_kill": 2, "broker_freeze": 1}
 
 
 @frozen(kw_only=True)
@@ -154,7 +149,7 @@ def make_plan(seed: int, name: str = "all") -> Plan:
     rng = random.Random(f"{seed} {name}")
     stages = {
         "mosquitto": lambda: _stage(rng, "mosquitto", publishers=2, rate=600, seconds=240, faults=250),
-        "activemq": lambda: _stage(rng, "activemq", publishers=1, rate=60, seconds=90, faults=30, backlog=1000),
+        "activemq": lambda: _stage(rng, "activemq", publishers=1, rate=50, seconds=110, faults=40, backlog=1000),
         "kills": lambda: _kills(rng, count=100, rate=500, backlogs=3),
         "short": lambda: _stage(
             rng, "mosquitto", publishers=1, rate=300, seconds=8, faults=12, backlog=3000, backlogs=2
@@ -209,7 +204,7 @@ def _stage(
     )
     chosen: list[Fault] = []
     free: dict[str, float] = {}  # when each target may be struck again
-    for index, kind in enumerate(_kinds(rng, name, faults)):
+    for index, kind in enumerate(_kinds(rng, faults)):
         at = (index + rng.random()) * seconds / faults
         target = rng.choice(_targets(empty, kind))
         lasts = rng.uniform(*KINDS[kind].lasts)
@@ -228,15 +223,12 @@ def _stage(
     return _numbered(empty, chosen)
 
 
-def _kinds(rng: random.Random, name: str, count: int) -> list[str]:
+def _kinds(rng: random.Random, count: int) -> list[str]:
     """*count* kinds in a random order, each about as often as its share says, and at least once where that fits."""
-    shares = {kind: each.share for kind, each in KINDS.items()}
-    if name == "activemq":
-        shares |= _SLOW_BROKERS
-    kinds = list(shares)
+    kinds = list(KINDS)
     rng.shuffle(kinds)
     while len(kinds) < count:
-        kinds += rng.choices(list(shares), weights=list(shares.values()))
+        kinds += rng.choices(list(KINDS), weights=[each.share for each in KINDS.values()])
     kinds = kinds[:count]
     rng.shuffle(kinds)
     return kinds

@@ -113,7 +113,7 @@ class Publisher:
                 time.sleep(0.1)
 
     def on_event(self, event: switchgear.Event) -> None:
-        if event.name in {"connected", "connection_lost", "outbox_unwritable", "outbox_writable", "outbox_recovered"}:
+        if event.name in {"connected", "connection_lost"} or event.name.startswith("outbox_"):
             self.journal.write("event", now(), event.name, str(event).replace("\n", " "))
 
     def run(self) -> None:

@@ -9,6 +9,7 @@ from attrs import asdict
 
 from switchgear_chaos.ledger import Row, total
 from switchgear_chaos.plan import KINDS, Plan
+from switchgear_chaos.stage import OUTAGE_KIND
 
 if TYPE_CHECKING:
     from switchgear_chaos.stage import Outcome
@@ -32,11 +33,12 @@ def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
     ]
     by_qos.append(["all", "QoS 1", *_cells(total(outcome.verdict.by_qos[1] for outcome in outcomes))])
     by_fault = []
-    for kind in (*KINDS, "none"):
+    for kind in (*KINDS, OUTAGE_KIND, "none"):
         times = sum(outcome.verdict.strikes[kind] for outcome in outcomes)
         rows = [outcome.verdict.by_fault[kind] for outcome in outcomes if kind in outcome.verdict.by_fault]
         if times or rows:
-            by_fault.append([kind, str(times), *_cells(total(rows))])
+            losses = sum(outcome.verdict.losses[kind] for outcome in outcomes)
+            by_fault.append([kind, str(times), str(losses), *_cells(total(rows))])
     held = [
         [outcome.stage.name, name, *(f"{size / 2**20:.1f}" for size in sizes)]
         for outcome in outcomes
@@ -49,7 +51,7 @@ def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
     held = [row + ["-"] * (longest - len(row)) for row in held]
     return [
         ("Messages, by QoS", ("stage", "", *HEAD, *_TAIL), by_qos),
-        ("Messages, by the last fault before them", ("fault", "times", *HEAD, *_TAIL), by_fault),
+        ("Messages, by the last fault before them", ("fault", "times", "connections lost", *HEAD, *_TAIL), by_fault),
         (
             "MB held after the faults, and after each further backlog had drained",
             ("stage", "", *("after faults", *(f"backlog {n}" for n in range(1, longest - 2)))[: longest - 2]),
@@ -63,7 +65,7 @@ def facts(plan: Plan, outcomes: Sequence[Outcome], problems: Sequence[str]) -> d
     return {
         "seed": plan.seed,
         "plan": plan.name,
-        "faults": sum(outcome.verdict.strikes.total() for outcome in outcomes),
+        "faults": sum(outcome.verdict.strikes[kind] for outcome in outcomes for kind in KINDS),
         "stored_qos_1": sum(outcome.verdict.by_qos[1].stored for outcome in outcomes),
         "problems": list(problems),
         "stages": [
@@ -73,6 +75,7 @@ def facts(plan: Plan, outcomes: Sequence[Outcome], problems: Sequence[str]) -> d
                 "by_qos": {str(qos): asdict(row) for qos, row in outcome.verdict.by_qos.items()},
                 "by_fault": {kind: asdict(row) for kind, row in outcome.verdict.by_fault.items()},
                 "faults": dict(outcome.verdict.strikes),
+                "connections_lost": dict(outcome.verdict.losses),
                 "memory": outcome.memory,
                 "files": outcome.files,
                 "examples": outcome.verdict.examples,

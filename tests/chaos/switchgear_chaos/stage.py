@@ -12,8 +12,8 @@ from attrs import define, field
 from switchgear_chaos.arena import Arena
 from switchgear_chaos.evidence import gather
 from switchgear_chaos.faults import strike
-from switchgear_chaos.journal import Reader
-from switchgear_chaos.ledger import Verdict, judge
+from switchgear_chaos.journal import Reader, now
+from switchgear_chaos.ledger import Strike, Verdict, judge
 from switchgear_chaos.plan import CONSUMER, Stage
 from switchgear_chaos.wire import take_over
 
@@ -25,6 +25,12 @@ PATIENCE: Final = 120.0
 
 OUTAGE: Final = 2.0
 """Seconds for which no broker can be reached while a backlog is built up."""
+
+OUTAGE_KIND: Final = "outage"
+"""What the tables call that; it is in no plan."""
+
+BROKEN: Final = frozenset({"outbox_recovered", "outbox_quarantined"})
+"""Events that no kill and no full disk may cause."""
 
 GROWTH: Final = 8 * 2**20
 """Bytes of memory that a process may hold more after the last of these backlogs than after the first."""
@@ -112,9 +118,12 @@ async def _calm(arena: Arena, outcome: Outcome) -> None:
                 for link in links:
                     link.refuse()
                     link.cut()
+                began = now()
                 for worker in publishers:
                     worker.tell("burst", arena.stage.backlog)
                 await asyncio.sleep(OUTAGE)
+            names = frozenset(worker.name for worker in publishers)
+            arena.strikes.append(Strike(kind=OUTAGE_KIND, target="publishers", began=began, ended=now(), touched=names))
         for worker in publishers:
             worker.tell("pause", cycle)
         waiting = {worker.name for worker in publishers}
@@ -151,7 +160,7 @@ async def _stop(arena: Arena, outcome: Outcome) -> None:
         if not await asyncio.to_thread(worker.stop, 60):
             outcome.problems.append(f"{name} did not end in order; it said: {worker.said}")
         for words in Reader(worker.journal):
-            if words[0] in {"internal", "corrupt"}:
+            if words[0] in {"internal", "corrupt"} or (words[0] == "event" and words[2] in BROKEN):
                 outcome.problems.append(f"{name}: {' '.join(words)}")
     for index, port in enumerate(arena.ports):
         if arena.pair is None or arena.pair.active == index:
