@@ -7,9 +7,12 @@ is wrong, and the folder with all logs is kept; 2: it cannot run.
 
 import argparse
 import asyncio
+import datetime as dt
 import json
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +32,11 @@ LINE_EVERY = 15.0
 """Seconds between two lines of progress in a pipe."""
 
 
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "explanation" / "chaos.md"
+LAST_RUN = "## The last run\n"
+
+
 def read_arguments() -> argparse.Namespace:
     """What stands on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,7 +45,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--save", type=Path, help="write the plan to this file")
     parser.add_argument("--dry-run", action="store_true", help="plan, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the outcome as JSON in place of tables")
-    parser.add_argument("--markdown", type=Path, help="write the tables to this file, for the documentation")
+    parser.add_argument("--markdown", action="store_true", help=f"write the tables into {PAGE.relative_to(ROOT)}")
     parser.add_argument("--keep", type=Path, help="keep all logs in this new folder")
     return parser.parse_args()
 
@@ -85,6 +93,25 @@ def run(plan: Plan, folder: Path, *, disks: bool) -> list[Outcome]:
     return outcomes
 
 
+def last_run(plan: Plan, outcomes: list[Outcome], problems: list[str]) -> str:
+    """The end of the documentation's page: when, what and which figures."""
+    git = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    found = facts(plan, outcomes, problems)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    lines = [
+        (
+            f"Taken {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC on commit {commit or 'unknown'}, seed {plan.seed}:"
+            f" {found['faults']} faults and {found['stored_qos_1']} stored messages of QoS 1 in {seconds / 60:.0f} minutes,"
+            f" on {os.cpu_count()} cores shared with other work."
+        ),
+        f"Wrong: {'; '.join(problems) if problems else 'nothing'}.",
+        "",
+        *map(as_markdown, tables(outcomes)),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def main() -> int:
     """Plan, run, report; the exit code."""
     options = read_arguments()
@@ -115,14 +142,15 @@ def main() -> int:
     if options.json:
         print(json.dumps(found, indent=1))
     else:
-        for table in tables(plan, outcomes):
+        for table in tables(outcomes):
             print(as_text(table))
         for outcome in outcomes:
             for example in outcome.verdict.examples:
                 print(f"{outcome.stage.name}: {example}")
         print(f"{found['faults']} faults, {found['stored_qos_1']} messages of QoS 1 stored, seed {plan.seed}")
-    if options.markdown is not None:
-        options.markdown.write_text("\n".join(map(as_markdown, tables(plan, outcomes))), encoding="utf-8")
+    if options.markdown:
+        text = PAGE.read_text(encoding="utf-8").partition(LAST_RUN)[0]
+        PAGE.write_text(f"{text}{LAST_RUN}\n{last_run(plan, outcomes, problems)}", encoding="utf-8")
     for problem in problems:
         print(f"WRONG {problem}", file=sys.stderr)
     if problems:

@@ -44,6 +44,8 @@ class Arena:
         self.mosquittos: list[Mosquitto] = []
         self.links: dict[str, list[FaultProxy]] = {}
         self.locks: dict[FaultProxy, asyncio.Lock] = {}
+        self.behind: dict[FaultProxy, int] = {}
+        """The port of the broker behind each link."""
         self.disks: dict[str, Disk] = {}
         self.workers: dict[str, Worker] = {}
         self.busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -105,6 +107,7 @@ class Arena:
         await link.start()
         self.links.setdefault(client, []).append(link)
         self.locks[link] = asyncio.Lock()
+        self.behind[link] = port
         return link
 
     def _profile(self, client: str) -> dict[str, Any]:
@@ -173,7 +176,7 @@ class Arena:
         if self.pair is not None:
             return list(self.locks)
         port = self.ports[int(number)]
-        return [link for link in self.locks if str(link.target).endswith(f":{port}")]
+        return [link for link in self.locks if self.behind[link] == port]  # its target may be another one just now
 
     @contextlib.asynccontextmanager
     async def alone(self, links: list[FaultProxy]) -> AsyncIterator[None]:

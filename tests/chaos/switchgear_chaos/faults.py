@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from switchgear_chaos.journal import now
 from switchgear_chaos.ledger import Strike
 from switchgear_chaos.plan import BROKER, CONSUMER, KINDS, LINK, Fault
-from switchgear_chaos.wire import refuser, take_over
+from switchgear_chaos.wire import HOST, refuser, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,32 +95,30 @@ async def _silence(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
     await asyncio.sleep(fault.lasts)
 
 
-async def _led_astray(fault: Fault, links: list[FaultProxy], code: int, *, after_connect: bool) -> None:
-    targets = [link.target for link in links]
+async def _led_astray(arena: Arena, fault: Fault, links: list[FaultProxy], code: int, *, after_connect: bool) -> None:
     async with refuser(code, after_connect=after_connect) as address:
         for link in links:
             link.target = address
             link.cut()
         await asyncio.sleep(fault.lasts)
-        for link, target in zip(links, targets, strict=True):
-            link.target = target
+        for link in links:
+            link.target = f"mqtt://{HOST}:{arena.behind[link]}"
 
 
-async def _connack(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
-    await _led_astray(fault, links, int(fault.detail["code"]), after_connect=True)
+async def _connack(arena: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    await _led_astray(arena, fault, links, int(fault.detail["code"]), after_connect=True)
 
 
-async def _drop(_: Arena, fault: Fault, links: list[FaultProxy]) -> None:
-    await _led_astray(fault, links, 0, after_connect=bool(fault.detail["after_connect"]))
+async def _drop(arena: Arena, fault: Fault, links: list[FaultProxy]) -> None:
+    await _led_astray(arena, fault, links, 0, after_connect=bool(fault.detail["after_connect"]))
 
 
 async def _takeover(arena: Arena, fault: Fault, links: list[FaultProxy]) -> None:
     client_id = "chaos-consumer" if fault.target.startswith(CONSUMER) else f"chaos-{fault.target}"
     for link in links:
         if link.open:
-            port = int(str(link.target).rpartition(":")[2])
             with contextlib.suppress(OSError):  # the broker is down, or the rightful owner was quicker
-                await take_over(port, client_id, arena.user, fault.lasts)
+                await take_over(arena.behind[link], client_id, arena.user, fault.lasts)
 
 
 _LINKS: Final[dict[str, Callable[[Arena, Fault, list[FaultProxy]], Awaitable[None]]]] = {

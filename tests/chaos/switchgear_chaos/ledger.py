@@ -245,8 +245,8 @@ class _Judge:
             self._add("arrived_again", key, again.time, publisher)
             if why := self._unexplained_arrival(before, again):
                 self._blame("unexplained", key, again.time, why)
-        for repeated in handled[1:]:
-            self._add("handled_again", key, repeated.time, "consumer")
+        for number, repeated in enumerate(handled[1:], 2):  # it arrived again, or was delivered again
+            self._add("handled_again", key, repeated.time, publisher if number <= len(arrivals) else "consumer")
         if len(handled) > 1:
             for why in self._unexplained_handling(key, arrivals, handled):
                 self._blame("unexplained", key, handled[-1].time, why, "consumer")

@@ -24,7 +24,7 @@ def _cells(row: Row) -> list[str]:
     return [str(value) for value in asdict(row).values()]
 
 
-def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
+def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     """By stage and QoS, by kind of fault, and what was held when nothing waited."""
     by_qos = [
         [outcome.stage.name, f"QoS {qos}", *_cells(row)]
