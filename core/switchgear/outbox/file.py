@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import shutil
 import sqlite3
 import stat
 import time
@@ -368,7 +369,11 @@ def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> O
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableFile:
-    return UnreadableFile(path, "outbox", getattr(error, "strerror", None) or str(error))
+    why = getattr(error, "strerror", None) or str(error)
+    with contextlib.suppress(OSError):  # SQLite says "disk I/O error" when it has no room for its shared memory
+        if shutil.disk_usage(Path(path).parent).free == 0:
+            why = f"{why}; its disk is full, make room"
+    return UnreadableFile(path, "outbox", why)
 
 
 def _check_place(path: str) -> None:

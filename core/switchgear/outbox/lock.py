@@ -5,6 +5,7 @@ The operating system frees the lock when its holder ends, however it ends; the f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import weakref
@@ -43,8 +44,9 @@ class FileLock:
             os.close(fd)
             raise OutboxLocked(path, holder(path), what) from None
         if note:
-            os.ftruncate(fd, 0)
-            os.write(fd, f"{os.getpid()}\n".encode())
+            with contextlib.suppress(OSError):  # a full disk: it is held all the same, by somebody who has no name
+                os.ftruncate(fd, 0)
+                os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
         _held.add(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -241,6 +243,32 @@ def test_one_transport_at_a_time(opened: Open, path: Path) -> None:
     assert f"OutboxLocked: outbox {str(path)!r}: a transport in process {os.getpid()} has it" in done.stderr
     outbox.close_now()
     opened()
+
+
+def test_a_lock_needs_no_room_for_its_note(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, where nobody can write who has the outbox, it is opened, held, and free again when it is closed."""
+
+    def no_room(_fd: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("switchgear.outbox.lock.os.write", no_room)
+    outbox = opened()
+    with pytest.raises(OutboxLocked, match="in another process has it"):
+        opened()
+    outbox.close_now()
+    opened()
+
+
+def test_a_full_disk_is_named_where_a_file_cannot_be_opened(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's "disk I/O error" on a full disk is reported as what it is, with the way out."""
+
+    def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(outbox_file, "_open", fails)
+    monkeypatch.setattr("switchgear.outbox.file.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(UnreadableFile, match="disk I/O error; its disk is full, make room"):
+        opened()
 
 
 def test_places_that_cannot_hold_it(tmp_path: Path) -> None:
