@@ -1,14 +1,10 @@
 """The consumer under test, a process of its own: it writes each message down when it is handled, before it is acknowledged.
 
-It has a connection with a fixed client id and a kept session for each place, and subscribes to everything. Commands are
-those of the publisher; only ``clock`` and ``stop`` mean something.
+It has a connection with a fixed client id and a kept session for each place, and subscribes to everything. Commands come
+as lines on stdin: ``doze SECONDS`` (handle nothing meanwhile), ``stop``.
 """
 
 from __future__ import annotations
-
-# isort: off
-from switchgear_chaos import clock  # first: switchgear takes hold of the time when it is imported
-# isort: on
 
 import functools
 import json
@@ -38,6 +34,7 @@ class Consumer:
         self.journal.write("start", now())
         self.heard = commands()
         self.failed: set[str] = set()
+        self.dozes_until = 0.0
         self.transports = [
             switchgear.connect(
                 where,
@@ -64,8 +61,9 @@ class Consumer:
         if number % RAISES == 0 and message.topic not in self.failed:
             self.failed.add(message.topic)
             raise RuntimeError("the handler fails once")
-        if number % SLEEPS == 0:
-            time.sleep(0.05)
+        pause = max(0.05 if number % SLEEPS == 0 else 0.0, self.dozes_until - time.monotonic())
+        if pause > 0:
+            time.sleep(pause)
         word = "handled" if message.payload == payload_of(publisher, number) else "corrupt"
         self.journal.write(word, now(), index, publisher, number)
 
@@ -84,8 +82,8 @@ class Consumer:
                 word, _, rest = self.heard.popleft().partition(" ")
                 if word == "stop":
                     return
-                if word == "clock":
-                    clock.jump(float(rest))
+                if word == "doze":
+                    self.dozes_until = time.monotonic() + float(rest)
             time.sleep(0.02)
 
 

@@ -183,13 +183,31 @@ async def _broker_freeze(arena: Arena, fault: Fault) -> None:
 # Ourselves. -----------------------------------------------------------------------------------------------------------
 
 
-async def _worker_kill(arena: Arena, fault: Fault) -> None:
+async def _publisher_kill(arena: Arena, fault: Fault) -> None:
     worker = arena.workers[fault.target]
-    if fault.kind == "publisher_kill" and "stored" in fault.detail:
+    if "stored" in fault.detail:
         before = sum(arena.stored(fault.target))
         async with asyncio.timeout(30):
             while sum(arena.stored(fault.target)) < before + fault.detail["stored"]:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.01)
+    async with contextlib.AsyncExitStack() as stack:
+        if fault.detail["cut_off"]:  # so that what it stores meanwhile is on its disk only
+            links = arena.links_of(fault.target)
+            await stack.enter_async_context(arena.alone(links))
+            for link in links:
+                link.refuse()
+                link.cut()
+            await asyncio.sleep(fault.detail["cut_off"])
+        await asyncio.to_thread(worker.kill)
+    await asyncio.sleep(fault.lasts)
+    worker.start()
+
+
+async def _consumer_kill(arena: Arena, fault: Fault) -> None:
+    worker = arena.workers[fault.target]
+    if dozing := fault.detail["dozing"]:  # so that it has messages that it has not handled
+        worker.tell("doze", 2 * dozing)
+        await asyncio.sleep(dozing)
     await asyncio.to_thread(worker.kill)
     await asyncio.sleep(fault.lasts)
     worker.start()
@@ -211,8 +229,8 @@ async def _clock_jump(arena: Arena, fault: Fault) -> None:
 _OTHERS: Final[dict[str, Callable[[Arena, Fault], Awaitable[None]]]] = {
     "broker_kill": _broker_kill,
     "broker_freeze": _broker_freeze,
-    "publisher_kill": _worker_kill,
-    "consumer_kill": _worker_kill,
+    "publisher_kill": _publisher_kill,
+    "consumer_kill": _consumer_kill,
     "disk_full": _disk_full,
     "clock_jump": _clock_jump,
 }

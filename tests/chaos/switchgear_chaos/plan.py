@@ -248,6 +248,10 @@ def _detail(rng: random.Random, kind: str) -> dict[str, float]:
     """What else there is to a fault of *kind*."""
     if kind == "broker_kill":
         return {"frozen_before": round(rng.choice([0.0, rng.uniform(0.02, 0.2)]), 3)}
+    if kind == "publisher_kill":
+        return {"cut_off": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
+    if kind == "consumer_kill":
+        return {"dozing": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
     if kind == "slow":
         return {"delay": round(rng.uniform(0.01, 0.4), 3), "rate": rng.choice([0, 20_000, 200_000])}
     if kind == "cut_within":
@@ -273,7 +277,7 @@ def _kills(rng: random.Random, *, count: int, rate: int, backlogs: int) -> Stage
     faults = []
     for _ in range(count):
         at += 1.0
-        detail = {"stored": rng.choice([1, rng.randint(1, 500)])}
+        detail = {"stored": rng.choice([1, rng.randint(1, 500)]), **_detail(rng, "publisher_kill")}
         faults.append(Fault(number=0, at=at, kind="publisher_kill", target="publisher-0", lasts=0.0, detail=detail))
     return _numbered(Stage(name="kills", publishers=1, rate=rate, seconds=at, faults=(), backlogs=backlogs), faults)
 
