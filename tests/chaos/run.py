@@ -2,7 +2,7 @@
 
 Afterwards what was accepted is compared with what arrived at the brokers and with what was handled. The same seed makes
 the same plan; ``--plan FILE`` replays one that was saved. Exit code 0: nothing lost, nothing unexplained; 1: something
-is wrong, and the folder with all logs is kept; 2: it cannot run.
+is wrong, and the folder with all logs is kept; 2: it cannot run; 130: it was interrupted.
 """
 
 import argparse
@@ -133,6 +133,9 @@ def main() -> int:
         return 0
     try:
         outcomes = run(plan, folder, disks=disks)
+    except KeyboardInterrupt:
+        print(f"chaos: interrupted; what there is lies in {folder}", file=sys.stderr)
+        return 130
     except BrokerMissing as missing:
         print(f"chaos: {missing}", file=sys.stderr)
         return 2
