@@ -6,6 +6,7 @@ Asking name servers needs dnspython; `Asker.is_able` says whether it is here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import ipaddress
 import re
@@ -105,7 +106,7 @@ class Asker:
         servers: To be asked in place of all others, as the user named them.
         recursive: In place of those that the operating system is configured with.
         authority_port: Where a zone's own servers listen.
-        timeout: Seconds for one server.
+        timeout: Seconds for each question, all servers that are tried for it included.
     """
 
     servers: tuple[Server, ...] = ()
@@ -133,7 +134,10 @@ class Asker:
         if self.servers:
             whose, servers, recursive = "the servers given", self.servers, True
         else:
-            zone, servers = await self._zone_servers(host)
+            zone, servers = "", ()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.timeout / 2):
+                    zone, servers = await self._zone_servers(host)
             whose, recursive = f"the name servers of {zone}" if zone else "no name server", False
         asked = (self._ask(server, host, timeout=self.timeout / 2, recursive=recursive) for server in servers)
         return whose, list(await asyncio.gather(*asked))

@@ -164,6 +164,16 @@ async def test_the_zones_own_servers_cannot_be_asked(bench: Any) -> None:
         assert b.line(report, "dns.chain").way_out == "name one with --dns-server"
 
 
+async def test_who_is_asked_for_recursion(bench: Any) -> None:
+    """Resolvers are asked to recurse; the zone's own servers, who may be resolvers too, are asked what they know themselves."""
+    async with bench() as b, DnsServer() as zone:
+        b.names.set_a("ns.example.com", "127.0.0.1")
+        zone.set_cname(NAME, "east.iot.example")
+        await b.look(f"mqtt://{NAME}:1", asker=Asker(recursive=(at(b.names),), authority_port=zone.port))
+        assert [query.wants_recursion for query in zone.queries] == [False, False]
+        assert all(query.wants_recursion for query in b.names.queries)
+
+
 async def test_a_long_ttl(bench: Any) -> None:
     """A CNAME that caches keep for long makes a switch late."""
     async with bench() as b:
@@ -184,6 +194,20 @@ async def test_a_name_from_elsewhere(bench: Any) -> None:
         line = b.line(report, "dns.chain")
         assert line.verdict is Verdict.WARN
         assert "hosts file" in line.found
+
+
+async def test_name_servers_are_not_needed(bench: Any) -> None:
+    """When asking name servers breaks, that is a line, and the connection is looked at all the same."""
+
+    class Broken(Asker):
+        async def chain(self, host: str) -> Any:
+            raise ZeroDivisionError
+
+    async with bench() as b, Broker() as broker:
+        port = await broker.start()
+        report = await b.look(f"mqtt://{NAME}:{port}", asker=Broken(servers=(at(b.names),)))
+        assert b.line(report, "dns.chain").verdict is Verdict.FAIL
+        assert b.line(report, "mqtt.round_trip").verdict is Verdict.PASS
 
 
 async def test_only_ipv6(bench: Any) -> None:

@@ -8,6 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast, get_args
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.opcode
 import dns.rcode
@@ -31,12 +32,16 @@ _TRIES: Final = 20  # ports to try until one is free for UDP and TCP both
 
 @frozen
 class Query:
-    """A question as it came: loop time in seconds, name in lower case without the last dot, type (``A``), ``udp`` or ``tcp``."""
+    """A question as it came: loop time in seconds, name in lower case without the last dot, type (``A``), ``udp`` or ``tcp``.
+
+    ``wants_recursion`` is its flag RD: set by those who ask a resolver, not by resolvers that ask an authoritative server.
+    """
 
     at: float
     name: str
     type: str
     transport: DnsTransport
+    wants_recursion: bool = True
 
 
 class DnsServer:
@@ -218,12 +223,13 @@ class DnsServer:
             if refusal := _malformed(wire):
                 send(refusal)
             return
-        if query.flags & 0x8000:  # an answer: to answer it would be to talk to ourselves
+        if query.flags & dns.flags.QR:  # an answer: to answer it would be to talk to ourselves
             return
         name = query.question[0].name.canonicalize().to_text(omit_final_dot=True) if query.question else ""
         if query.question:
             kind = dns.rdatatype.to_text(query.question[0].rdtype)
-            self._note(Query(asyncio.get_running_loop().time(), name, kind, transport))
+            wants_recursion = bool(query.flags & dns.flags.RD)
+            self._note(Query(asyncio.get_running_loop().time(), name, kind, transport, wants_recursion))
         fault = self._faults.get(name, self._faults.get(EVERY_NAME))
         reply = failed(query, fault) if fault else self._frozen.get(name, self._zones).answer(query)
         if reply is None:
