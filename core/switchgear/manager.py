@@ -25,7 +25,7 @@ from switchgear.errors import InternalError
 from switchgear.hookspecs import Context, Proceed, Restart
 from switchgear.machine import Machine
 from switchgear.moves import Moves
-from switchgear.silence import KEEPALIVES, PATIENCE, Watch, answered
+from switchgear.silence import Watch, answered, bound_of
 
 if TYPE_CHECKING:
     import random
@@ -416,7 +416,7 @@ class ConnectionManager:
                 connection=self.connection,
                 reports=lambda: self.owner.reports,
                 patience=self.profile.ack_timeout,
-                bound=max(PATIENCE * timeout, KEEPALIVES * keepalive),
+                bound=bound_of(connect_timeout=timeout, keepalive=keepalive),
                 on_silent=lambda why: self._silent(effect.generation, why),
             )
 

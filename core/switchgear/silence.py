@@ -34,6 +34,11 @@ KEEPALIVES: Final = 2
 Below that a dead network would be taken for a dead library."""
 
 
+def bound_of(*, connect_timeout: float, keepalive: float) -> float:
+    """Seconds after our PINGREQ in which something must be reported of a connection on which something is due."""
+    return max(PATIENCE * connect_timeout, KEEPALIVES * keepalive)
+
+
 async def answered(work: Coroutine[Any, Any, T], *, connect_timeout: float, driver: str) -> T:
     """What *work* of the driver called *driver* answers, within `PATIENCE` times *connect_timeout* seconds.
 

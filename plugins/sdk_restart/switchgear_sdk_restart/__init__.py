@@ -1,9 +1,7 @@
 """The last resort for a wedged SDK, as a Switchgear strategy: rebuild, re-exec or exit, within a budget."""
 
-from switchgear.hookspecs import hookimpl
-from switchgear.report import Event
+from switchgear_sdk_restart.budget import Restarted
+from switchgear_sdk_restart.options import Options
+from switchgear_sdk_restart.plugin import before_reconnect, check_options, history, on_connected, on_disconnect
 
-
-@hookimpl
-def on_event(event: Event) -> None:
-    """Nothing yet."""
+__all__ = ["Options", "Restarted", "before_reconnect", "check_options", "history", "on_connected", "on_disconnect"]

@@ -1,0 +1,175 @@
+"""The hooks of this plugin: when an SDK is wedged, it decides what is restarted. Keeps its counts in this process."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+from switchgear.cause import Cause
+from switchgear.hookspecs import Proceed, Restart, hookimpl
+from switchgear.silence import bound_of
+
+from switchgear_sdk_restart import process, program
+from switchgear_sdk_restart.budget import Restarted, Streak, carried, decide, recent, taken_over
+from switchgear_sdk_restart.options import read_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from switchgear.hookspecs import Context, Verdict
+
+    from switchgear_sdk_restart.budget import Decision
+    from switchgear_sdk_restart.options import Options
+
+STABLE_AFTER: Final = 10.0
+"""Seconds that a connection must last for its rebuild to have helped, where no profile says ``stable_after``."""
+
+MOST_TRANSPORTS: Final = 10_000
+"""Transports whose rebuilds are remembered; beyond that all are forgotten, and the budget alone bounds."""
+
+LONGEST_WINDOW: Final = 30 * 86400.0
+"""Seconds, the largest ``window``: what is older counts for nobody."""
+
+logger = logging.getLogger("switchgear.plugins.sdk_restart")
+
+
+@define(eq=False)
+class Book:
+    """The restarts of this process and of those before it, and what each transport went through. Guarded by its lock."""
+
+    history: list[Restarted] = field(factory=list)
+    unreadable: str | None = None
+    """Why what an earlier process left cannot be read: then it may have been restarted any number of times."""
+    streaks: dict[str, Streak] = field(factory=dict)
+    is_greeted: bool = False
+    is_warned: bool = False
+    lock: threading.Lock = field(factory=threading.Lock)
+
+    @classmethod
+    def open(cls) -> Book:
+        """What the environment says of the processes before this one; the variable is taken out for our children."""
+        text = os.environ.pop(process.VARIABLE, None)
+        if text is None:
+            return cls()
+        try:
+            return cls(taken_over(text, os.getpid()))
+        except ValueError as error:
+            return cls(unreadable=f"{process.VARIABLE} in its environment cannot be read ({error})")
+
+    def streak(self, client_id: str) -> Streak:
+        """That of the transport *client_id*."""
+        if client_id not in self.streaks and len(self.streaks) >= MOST_TRANSPORTS:
+            self.streaks.clear()
+        return self.streaks.setdefault(client_id, Streak())
+
+    def note(self, decision: Decision, client_id: str, now: float) -> None:
+        """*decision* is carried out."""
+        assert decision.way is not None
+        self.history = [r for r in self.history if r.at > now - LONGEST_WINDOW]
+        self.history.append(Restarted(now, decision.way, decision.why, client_id))
+        streak = self.streak(client_id)
+        streak.rebuilds = streak.rebuilds + 1 if decision.way == "rebuild" else 0
+
+
+BOOK: Final = Book.open()
+
+
+def _forked() -> None:
+    BOOK.lock = threading.Lock()  # the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def history() -> tuple[Restarted, ...]:
+    """Every restart of this process and, through re-execution, of those before it, the oldest first. Since: 0.1."""
+    with BOOK.lock:
+        return tuple(BOOK.history)
+
+
+@hookimpl
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse options that cannot be right, and warn where they cannot be kept. Raises `InvalidOption`. Since: 0.1."""
+    read = read_options(options)
+    why = _obstacle(read)
+    with BOOK.lock:
+        is_news, BOOK.is_warned = why is not None and not BOOK.is_warned, BOOK.is_warned or why is not None
+    if is_news:
+        logger.warning("switchgear.sdk_restart.cannot_reexec", extra={"why": why})
+
+
+@hookimpl
+def on_connected(context: Context) -> None:
+    """Note since when a connection works, and greet after a re-execution. Since: 0.1."""
+    with BOOK.lock:
+        if context.client_id in BOOK.streaks:
+            BOOK.streaks[context.client_id].connected_at = context.now
+        last = next((r for r in reversed(BOOK.history) if r.way == "reexec"), None)
+        is_news, BOOK.is_greeted = not BOOK.is_greeted, True
+    if is_news and last is not None and context.client_id == last.client_id:
+        logger.warning("switchgear.sdk_restart.reexecuted", extra={"count": len(history()), "why": last.why})
+
+
+@hookimpl
+def on_disconnect(context: Context) -> None:
+    """Judge whether the last rebuilds helped. Since: 0.1."""
+    if context.was_connected:
+        stable_after = STABLE_AFTER if context.profile is None else context.profile.stable_after
+        worked_until = context.now - context.outage - _silence(context)
+        with BOOK.lock:
+            if context.client_id in BOOK.streaks:
+                BOOK.streaks[context.client_id].judge(worked_until, stable_after)
+
+
+def _silence(context: Context) -> float:
+    """Seconds that the driver had been silent when that was found out."""
+    profile, failure = context.profile, context.failure
+    if profile is None or profile.ack_timeout is None or failure is None or failure.cause is not Cause.DRIVER_SILENT:
+        return 0.0
+    return profile.ack_timeout + bound_of(connect_timeout=profile.connect_timeout, keepalive=profile.keepalive)
+
+
+@hookimpl
+def before_reconnect(context: Context) -> Verdict | None:
+    """`Restart` when the SDK is wedged and the budget allows it; None when it is not wedged. Since: 0.1."""
+    options = read_options(context.options)
+    failure = context.failure
+    if failure is None or failure.cause.name not in options.causes:
+        return None
+    stops = _obstacle(options)
+    with BOOK.lock:
+        streak = BOOK.streak(context.client_id)
+        if streak.is_known(context.generation, context.now - context.outage):
+            return None
+        now = time.time()
+        decision = decide(options, BOOK.history, context.client_id, streak.rebuilds, now=now, obstacle=stops)
+        is_first, streak.is_exhausted = not streak.is_exhausted, decision.way is None
+        if decision.way is not None:
+            BOOK.note(decision, context.client_id, now)
+        used = recent(BOOK.history, context.client_id, now=now, window=options.window)
+    if decision.way is None:
+        level = logging.ERROR if is_first else logging.DEBUG
+        logger.log(level, "switchgear.sdk_restart.budget_exhausted", extra={"why": decision.why})
+        return Proceed(decision.why)
+    why = f"{decision.why}; last: {failure}"
+    if decision.way == "rebuild":
+        return Restart("rebuild", why)
+    then = (
+        functools.partial(process.leave, options.exit_code)
+        if decision.way == "exit"
+        else functools.partial(process.reexec, carried(used, os.getpid()))
+    )
+    return Restart("process", why, then=then, may_lose=options.allow_loss)
+
+
+def _obstacle(options: Options) -> str | None:
+    """Why this process cannot be replaced, where *options* want that."""
+    if options.escalate_to != "reexec":
+        return None
+    return BOOK.unreadable or program.obstacle(program.facts())

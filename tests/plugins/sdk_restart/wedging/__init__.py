@@ -1,0 +1,1 @@
+"""A program that wedges; see its main module."""
