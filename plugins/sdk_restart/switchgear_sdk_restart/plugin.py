@@ -128,11 +128,11 @@ def on_disconnect(context: Context) -> None:
 
 
 def _silence(context: Context) -> float:
-    """Seconds that the driver had been silent when that was found out."""
+    """Seconds that the driver had been silent, at most, when that was found out: the watch looks each ``ack_timeout``."""
     profile, failure = context.profile, context.failure
     if profile is None or profile.ack_timeout is None or failure is None or failure.cause is not Cause.DRIVER_SILENT:
         return 0.0
-    return profile.ack_timeout + bound_of(connect_timeout=profile.connect_timeout, keepalive=profile.keepalive)
+    return 2 * profile.ack_timeout + bound_of(connect_timeout=profile.connect_timeout, keepalive=profile.keepalive)
 
 
 @hookimpl

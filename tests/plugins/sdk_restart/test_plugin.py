@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from switchgear.drivers.base import Driver, DriverSettings
 
-SILENCE = 36.0
+SILENCE = 46.0
 """Seconds, more than it takes to find a connection without keepalive silent."""
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MESSAGES = 4
 """Messages of each image before its SDK is wedged, and as many after."""
 
+USED_UP = 9
+"""Exit code of an image that is not replaced any more."""
+
 wedge = Wedge(is_lasting=True)
 
 
@@ -99,8 +102,9 @@ def main(uri: str, folder: str, restarts: str, options: str = "{}", *_: str) -> 
             transport.drain(20)
             transport._on_loop(wedge.on)
             publish("wedged")
-            while True:  # it is replaced here
-                time.sleep(1)
+            while "are used up" not in transport.explain():  # it is replaced here
+                time.sleep(0.02)
+            os._exit(USED_UP)
         publish("at last")
         transport.drain(20)
     kept.close()
