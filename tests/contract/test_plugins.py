@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -44,6 +45,19 @@ class TestPaho(PluginContract):
     """The built-in driver."""
 
     plugin = "paho"
+
+
+class TestSdkRestart(PluginContract):
+    """The last resort for a wedged SDK, with its defaults."""
+
+    plugin = "sdk_restart"
+
+
+class TestSdkRestartThatEscalates(PluginContract):
+    """The same, where it replaces the process."""
+
+    plugin = "sdk_restart"
+    options = MappingProxyType({"escalate_to": "exit", "rebuilds": 0, "budget": 100, "causes": ["DRIVER_SILENT"]})
 
 
 def made(schemes: tuple[str, ...] = (), drivers: tuple[str, ...] = (), **hooks: Callable[..., object]) -> object:
