@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from switchgear.hookspecs import Restart
     from switchgear.transport import AsyncTransport
+
+log = logging.getLogger("switchgear.manager")
 
 SUSPEND: Final = 20.0
 """Seconds that the transports together may take to stop; an event loop that hangs must not hold the process."""
@@ -60,7 +63,14 @@ class Replacement:
         mark_thread("the restart of this process")
         why = self._refusal()
         if why is None:
-            why = self._replace()
+            try:
+                why, was_tried = self._replace()
+            except Exception as error:  # a bug of ours, and no reason for the transports to stay as they are
+                log.exception("switchgear.internal_error", extra={"client_id": self.asker.client_id})
+                why, was_tried = describe(error), False
+            for transport, _ in _started():
+                transport._outbox.release()
+                self._resume(transport, why, was_tried=was_tried)
         with _process.lock:
             _process.under_way = None
         self.result.set_result(why)
@@ -75,8 +85,8 @@ class Replacement:
         self._resume(self.asker, why, was_tried=False)
         return why
 
-    def _replace(self) -> str:
-        """Why the process is still there."""
+    def _replace(self) -> tuple[str, bool]:
+        """Why the process is still there, and whether it was tried."""
         stopping = [
             _on_loop(loop, transport.suspend(self.request.why, self.plugin, stops=transport is not self.asker))
             for transport, loop in _started()
@@ -85,19 +95,12 @@ class Replacement:
         held = [transport for transport, _ in _started()]  # one may be new
         for transport in held:
             transport._outbox.hold()
-        was_tried = False
         lost = sum(transport._outbox.flush(FLUSH) for transport in held)
         if lost and not self.request.may_lose:
-            why = _would_lose(lost)
-        elif self.is_called_off:
-            why = "the transport that asked for it was closed"
-        else:
-            was_tried = True
-            why = self._go()
-        for transport, _ in _started():
-            transport._outbox.release()
-            self._resume(transport, why, was_tried=was_tried)
-        return why
+            return _would_lose(lost), False
+        if self.is_called_off:
+            return "the transport that asked for it was closed", False
+        return self._go(), True
 
     def _go(self) -> str:
         assert self.request.then is not None
@@ -165,7 +168,12 @@ async def replace(asker: AsyncTransport, request: Restart, plugin: str) -> str:
         if present is None:
             present = _process.under_way = Replacement(request, plugin, asker)
     if is_first:
-        threading.Thread(target=present.run, name="switchgear-restart", daemon=True).start()
+        try:
+            threading.Thread(target=present.run, name="switchgear-restart", daemon=True).start()
+        except RuntimeError as error:  # the system has no thread for us
+            with _process.lock:
+                _process.under_way = None
+            present.result.set_result(describe(error))
     try:
         return await asyncio.shield(asyncio.wrap_future(present.result))
     except asyncio.CancelledError:

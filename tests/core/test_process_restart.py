@@ -12,6 +12,7 @@ import switchgear
 from attrs import define, field
 from switchgear import AsyncTransport, Cause, Context, Profile, Restart, State, Verdict, hookimpl
 from switchgear.errors import InvalidOption, OutboxFull, WouldDeadlock
+from switchgear.outbox import MemoryOutbox
 from switchgear.outbox.file import OutboxFile
 from switchgear.testing import Hang, Script, Step, ThreadedBroker
 from switchgear.testing.wedge import Wedge
@@ -192,6 +193,7 @@ def test_what_was_accepted_is_on_disk(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with asking:
+            asking._outbox.writer.linger = 30  # type: ignore[attr-defined]  # nothing is written unless somebody hurries
             for n in range(300):
                 asking.publish(f"t{n:03}")
             await asking.drain(5)
@@ -301,6 +303,35 @@ def test_two_that_ask_hear_of_one_try() -> None:
     asyncio.run(main())
     assert called in ([1], [1, 1])
     assert (len(first.drivers), len(second.drivers)) == (2, 2)
+
+
+def test_a_failure_of_ours_leaves_nothing_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    """When the restart itself goes wrong, or no thread can be had for it, the transports go on and publish."""
+    plugin = Replaces(lambda: None)
+
+    async def main() -> None:
+        async with other, asking:
+            await asking.wait_connected(5)
+            await other.wait_connected(5)
+            await other.publish("a")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemoryOutbox, "flush", lambda *_: 1 / 0)
+        (other, _), (asking, _) = other_transport(), wedged_transport(plugin)
+        asyncio.run(main())
+    assert "switchgear.internal_error" in [r.message for r in caplog.records]
+    assert "ZeroDivisionError" in plugin.told("process_restart_refused")[0]
+
+    def no_thread(thread: threading.Thread, start: Callable[..., None] = threading.Thread.start) -> None:
+        if thread.name == "switchgear-restart":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        (other, _), (asking, _) = other_transport(), wedged_transport(plugin)
+        asyncio.run(main())
+    assert "can't start new thread" in plugin.told("driver_restarted")[-1]
 
 
 def test_a_transport_that_gave_up_is_left_alone() -> None:
