@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from switchgear.plugins import registry
 from switchgear.testing import ThreadedBroker
 from switchgear.testing.broker.ledger import Closed, Connected
 
@@ -25,20 +26,27 @@ RESTARTS = int(os.environ.get("SWITCHGEAR_REEXECS", "50"))
 GONE = 1.0
 """Seconds within which the broker must have noticed that the old connection is gone."""
 
-ENVIRONMENT = os.environ | {"SWITCHGEAR_DISABLE_PLUGINS": "activemq,awscrt,iot_dns"}
-"""Without plugins that are of no use here: each image would import them."""
-
 
 class Run:
     """A program that ran until it ended, and what it left behind."""
 
-    def __init__(self, broker: ThreadedBroker, folder: Path, *start: str, restarts: int, **options: Any) -> None:
+    def __init__(
+        self, broker: ThreadedBroker, folder: Path, *start: str, restarts: int, driver: str = "paho", **options: Any
+    ) -> None:
         self.broker = broker
-        arguments = [broker.uri, str(folder), str(restarts), json.dumps(options), "an argument", "--and=another"]
+        arguments = [
+            broker.uri,
+            str(folder),
+            str(restarts),
+            driver,
+            json.dumps(options),
+            "an argument",
+            "--and=another",
+        ]
         self.ended = subprocess.run(
             [sys.executable, *start, *arguments],
             cwd=HERE,
-            env=ENVIRONMENT,
+            env=os.environ | {"SWITCHGEAR_DISABLE_PLUGINS": ",".join({"activemq", "awscrt", "iot_dns"} - {driver})},
             capture_output=True,
             text=True,
             timeout=100,
@@ -85,6 +93,14 @@ def test_again_and_again(tmp_path: Path) -> None:
     """After 50 re-executions in a row no message is missing, no descriptor or thread more is there, no connection is left."""
     with ThreadedBroker() as broker:
         check(Run(broker, tmp_path, str(PROGRAM), restarts=RESTARTS, budget=RESTARTS), RESTARTS)
+
+
+def test_native_threads_and_sockets_go(tmp_path: Path) -> None:
+    """AWS's SDK, which has threads of its own and leaves its sockets open over an exec, is gone after each one, too."""
+    if "awscrt" not in registry().known_drivers():
+        pytest.skip(f"no plugin provides the driver 'awscrt'; known: {', '.join(registry().known_drivers())}")
+    with ThreadedBroker() as broker:
+        check(Run(broker, tmp_path, str(PROGRAM), restarts=5, driver="awscrt", budget=5), 5)
 
 
 @pytest.mark.parametrize("start", ["module", "module with options", "command", "zipapp"])

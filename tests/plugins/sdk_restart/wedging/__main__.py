@@ -1,6 +1,6 @@
 """A program that publishes through a durable outbox and wedges its SDK until it has been re-executed often enough.
 
-``wedging URI FOLDER RESTARTS [OPTIONS]``: each image of the process appends a line of facts to FOLDER/images, and each payload that
+``wedging URI FOLDER RESTARTS [DRIVER [OPTIONS]]``: each image of the process appends a line of facts to FOLDER/images, and each payload that
 was accepted to FOLDER/accepted. It leaks an inheritable connection each time, as aws-c-io does.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import switchgear
 import switchgear_sdk_restart
-from switchgear.drivers.paho import PahoDriver
+from switchgear.plugins import registry
 from switchgear.testing.wedge import Wedge
 
 if TYPE_CHECKING:
@@ -33,13 +33,16 @@ wedge = Wedge(is_lasting=True)
 
 
 class Wedgeable:
-    """Provides paho's driver with a wedge."""
+    """Provides the driver *name* with a wedge."""
 
     DRIVERS = ("wedgeable",)
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     @switchgear.hookimpl
     def provide_driver(self, name: str, settings: DriverSettings) -> Driver | None:
-        return wedge.around(PahoDriver(settings)) if name == "wedgeable" else None
+        return wedge.around(registry().provide_driver(self.name, settings)) if name == "wedgeable" else None
 
 
 def leak(uri: str, client_id: str) -> socket.socket:
@@ -53,7 +56,7 @@ def leak(uri: str, client_id: str) -> socket.socket:
     return made
 
 
-def main(uri: str, folder: str, restarts: str, options: str = "{}", *_: str) -> None:
+def main(uri: str, folder: str, restarts: str, driver: str = "paho", options: str = "{}", *_: str) -> None:
     """One image of the process."""
     number = len(switchgear_sdk_restart.history())
     facts = {
@@ -89,12 +92,13 @@ def main(uri: str, folder: str, restarts: str, options: str = "{}", *_: str) -> 
         uri,
         client_id="press-7",
         driver="wedgeable",
-        plugins=["sdk_restart", Wedgeable()],
+        plugins=["sdk_restart", Wedgeable(driver)],
         plugin_options={"sdk_restart": {"escalate_to": "reexec", "rebuilds": 0, "budget": 100} | json.loads(options)},
         outbox=str(Path(folder, "outbox")),
         connect_timeout=0.03,
         ack_timeout=0.03,
         keepalive=0,
+        protocol="5",
     ) as transport:
         transport.wait_connected(20)
         if number < int(restarts):
