@@ -220,8 +220,8 @@ def drill(
 
     def run(target: Target, publisher: Profile, subscriber: Profile) -> int:
         plan = DrillPlan(
-            publisher=evolve(publisher, client_id=None, outbox=None),  # what a profile's file may say
-            subscriber=evolve(subscriber, client_id=None, outbox=None),
+            publisher=evolve(publisher, client_id=None, outbox=None, session=None),  # what a profile's file may say
+            subscriber=evolve(subscriber, client_id=None, outbox=None, session=None),
             topic=topic,
             rate=rate,
             settle=settle,

@@ -58,7 +58,7 @@ class DrillPlan:
     """What the user asked for.
 
     Attributes:
-        publisher: The publisher's profile, without a client id.
+        publisher: The publisher's profile, without a client id: closing then ends the session on the broker too.
         subscriber: The subscriber's.
         topic: Where the messages go.
         rate: Messages a second.
@@ -189,7 +189,7 @@ class Drill:
         self._now = asyncio.get_running_loop().time
         self.started = self._now()
         subscriber, publisher = (
-            evolve(profile, client_id=self._client_id(side), on_event=side.hear)
+            evolve(profile, on_event=side.hear)
             for side, profile in zip(self.sides, (self.plan.subscriber, self.plan.publisher), strict=True)
         )
         try:
@@ -205,20 +205,6 @@ class Drill:
                 await self._strike_while_publishing(writer, ending)
         finally:
             self.ended_at = self._now()
-            self.doing = "removing the sessions"
-            for side, profile in zip(self.sides, (subscriber, publisher), strict=True):
-                if side.transport is not None and side.transport.stats.connections:
-                    await self._forget(profile)
-
-    async def _forget(self, profile: Profile) -> None:
-        """Let the broker forget the session: a clean start ends it, and what is kept for it (MQTT 3.1.1, 3.1.2.4)."""
-        clean = evolve(profile, session="clean", on_event=None)
-        with suppress(TimeoutError, SwitchgearError):  # best effort: the broker may be gone, and the ledger is complete
-            async with self.connect(clean) as transport:
-                await transport.wait_connected(LAST_WORDS)
-
-    def _client_id(self, side: Side) -> str:
-        return f"switchgear-drill-{self._run}-{side.name}"
 
     async def _strike_while_publishing(self, writer: switchgear.aio.AsyncTransport, ending: asyncio.Event) -> None:
         publishing = asyncio.create_task(self._publish(writer))
