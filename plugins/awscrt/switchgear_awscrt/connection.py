@@ -7,7 +7,7 @@ What it has not delivered by then it drops; the outbox sends it on the next conn
 from __future__ import annotations
 
 import asyncio
-import itertools
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 from switchgear.cause import Cause, Failure, from_exception
@@ -22,10 +22,10 @@ from switchgear_awscrt.packets import (
     codes_of,
     limits_of,
     message_of,
-    publish_packet,
     publish_size,
     subscribe_packet,
 )
+from switchgear_awscrt.publisher import publisher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 GATHER: Final = 262_144
 """Bytes that may wait inside the SDK before it takes no more; it sends 4 KB at a time (aws-c-mqtt)."""
+
+LARGE: Final = LARGEST - 200_000
+"""Bytes of payload above which a packet's size is looked at though the broker has no limit: topic and properties count."""
 
 PING_FILTER: Final = "switchgear/ping/nobody-subscribes-to-this"
 """The SDK sends PINGREQ when it thinks fit, and does not tell of the answer. An UNSUBSCRIBE of a filter that nobody has
@@ -53,6 +56,7 @@ class CrtConnection:
         self.session_present = False
         self.limits = Limits()
         self.in_flight = 0
+        self._sdk = sdk
         self._mqtt5 = sdk.mqtt5
         self._relay = relay
         self._settings = settings
@@ -74,7 +78,6 @@ class CrtConnection:
         self._timer: asyncio.TimerHandle | None = None
         self._sent_0 = 0  # QoS 0 messages handed to the SDK, and those that it has written
         self._written_0 = 0
-        self._count_0 = itertools.count(1)
         relay.on_room = self._room
         relay.on_end = self._relay_ended
 
@@ -95,6 +98,7 @@ class CrtConnection:
     def start(self, client: Any) -> None:
         """Send CONNECT through *client*; CONNACK ends `acknowledged`."""
         self._client = client
+        self._publish = publisher(self._sdk, client)
         client.start()
 
     # Sending. ----------------------------------------------------------------------------------------------------
@@ -109,44 +113,46 @@ class CrtConnection:
         """Send *delivery*, always as new: a new client has packet ids of its own. Raises `MessageTooLarge`."""
         if not self._is_open or self._is_leaving:
             return
-        qos = delivery.qos
-        if qos == 2:
-            why = "AWS's SDK carries no QoS 2; publish with qos=1, or choose driver='paho'"
-            raise InvalidOption("qos", why)
-        now = self._loop.time()
-        size = publish_size(delivery, now)
+        payload = delivery.payload
         limit = self.limits.maximum_packet_size
+        if limit is not None or len(payload) > LARGE:
+            self._check_size(delivery, limit)
+        qos = delivery.qos
+        if qos == 1:
+            self._publish(delivery, functools.partial(self._puback, delivery))
+            self.in_flight += 1
+            if self.in_flight == 1:
+                self._watch()
+        elif qos == 0:
+            self._publish(delivery, self._wrote)
+            self._sent_0 += 1
+        else:
+            raise InvalidOption("qos", "AWS's SDK carries no QoS 2; publish with qos=1, or choose driver='paho'")
+        self._relay.waiting += len(payload)
+
+    def _check_size(self, delivery: Delivery, limit: int | None) -> None:
+        size = publish_size(delivery, self._loop.time())
         if size > (limit or LARGEST):
             whose = "the broker" if limit is not None else "MQTT"
             raise MessageTooLarge(delivery.topic, size, limit or LARGEST, whose=whose)
-        future = self._client.publish(publish_packet(self._mqtt5, delivery, now))
-        self._relay.waiting += size
-        if qos == 0:
-            self._sent_0 += 1
-            future.add_done_callback(self._wrote)
-            return
-        self.in_flight += 1
-        future.add_done_callback(lambda done: self._mail.post(self._acknowledged, delivery, done))
-        if self._timer is None or self.in_flight == 1:
-            self._watch()
 
-    def _wrote(self, _done: Any) -> None:
-        """A QoS 0 message is out. On the SDK's thread."""
-        self._written_0 = next(self._count_0)
+    def _wrote(self, *_: Any) -> None:
+        """A QoS 0 message is out. On the SDK's thread, the only one that counts here."""
+        self._written_0 += 1
 
-    def _acknowledged(self, delivery: Delivery, done: Any) -> None:
+    def _puback(self, delivery: Delivery, error: int, _qos: int, code: int, *_: Any) -> None:
+        """PUBACK, or the SDK's error code. On the SDK's thread."""
+        self._mail.post(self._acknowledged, delivery, error, code)
+
+    def _acknowledged(self, delivery: Delivery, error: int, code: int) -> None:
         if not self._is_open:
             return
-        error = done.exception()
-        if error is not None:
-            failure = failure_of(error)
+        if error:
+            failure = failure_of(self._sdk.exceptions.from_code(error))
             if failure.cause is not Cause.DRIVER_FAILED:
                 return  # the connection is ending, and the outbox has the message
             log.warning("switchgear.message_not_sent", extra={"topic": delivery.topic, "error": failure.detail})
             code = UNKNOWN
-        else:
-            reason = done.result().puback.reason_code
-            code = UNKNOWN if reason is None else int(reason)
         self.in_flight -= 1
         self._is_proved = True
         self._listener.on_acknowledged(delivery, code)

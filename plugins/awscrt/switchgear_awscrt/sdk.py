@@ -22,8 +22,9 @@ _ONCE: Final = threading.Lock()  # two threads may build their first transport a
 
 @frozen
 class Sdk:
-    """The modules of the SDK that are used here."""
+    """The modules of the SDK that are used here; ``native`` is its part in C."""
 
+    native: Any
     auth: Any
     exceptions: Any
     http: Any
@@ -59,7 +60,7 @@ def stack() -> Stack:
 
 @functools.cache
 def _sdk() -> Sdk:
-    names = ("awscrt.auth", "awscrt.exceptions", "awscrt.http", "awscrt.io", "awscrt.mqtt5")
+    names = ("_awscrt", "awscrt.auth", "awscrt.exceptions", "awscrt.http", "awscrt.io", "awscrt.mqtt5")
     try:
         modules = [importlib.import_module(name) for name in (*names, "awsiot.mqtt5_client_builder")]
     except ImportError as error:
