@@ -54,7 +54,7 @@ from switchgear.window import Window
 from switchgear.window_file import FileWindow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterable
 
     from switchgear.cause import Failure
     from switchgear.drivers.base import Connection, Driver
@@ -169,6 +169,7 @@ class AsyncTransport:
             options=profile.plugin_options,
         )
         self._first_driver: Driver | None = self._new_driver()
+        self._levels = self._first_driver.features.qos
         # Files come last: nothing that is refused above leaves one open.
         self._window = _open_window(profile)
         try:
@@ -261,6 +262,8 @@ class AsyncTransport:
         if self._plan.protocol not in driver.features.protocols:
             known = tuple(sorted(driver.features.protocols))
             raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
+        if settings.will is not None and settings.will.qos not in driver.features.qos:
+            raise _no_qos("will.qos", driver.name, driver.features.qos, settings.will.qos)
         return driver
 
     def _next_driver(self) -> Driver:
@@ -304,6 +307,7 @@ class AsyncTransport:
 
         Raises:
             InvalidTopic: it cannot be published to, or the brokers behind this transport would change it.
+            InvalidOption: another argument has an impossible value, or a QoS that the driver does not carry.
             OutboxFull: there is no room (await `ready` first, or choose another ``when_full``).
             OutboxUnwritable: a durable outbox cannot write: the disk is full, or broken.
             MessageTooLarge: larger than MQTT or the outbox takes.
@@ -338,8 +342,8 @@ class AsyncTransport:
             self._check_topic(topic)
         if type(payload) is not bytes:
             payload = _as_bytes(payload)
-        if type(qos) is not int or qos not in {0, 1, 2}:
-            check_qos(qos)
+        if type(qos) is not int or qos not in self._levels:
+            self._check_qos(qos)
         if properties is not None or self._id_prefix:
             properties, payload = self._with_id(properties, payload)
         if len(payload) > LARGEST_PAYLOAD:
@@ -365,6 +369,11 @@ class AsyncTransport:
         if len(self._checked) >= 4096:
             self._checked.clear()
         self._checked.add(topic)
+
+    def _check_qos(self, qos: int) -> None:
+        check_qos(qos)
+        if qos not in self._levels:
+            raise _no_qos("qos", self.profile.driver, self._levels, qos)
 
     def _with_id(self, properties: Properties | None, payload: bytes) -> tuple[Properties | None, bytes]:
         """What is sent of *properties* and *payload*, with an id where one is wanted: the caller's own, or a new one."""
@@ -466,7 +475,7 @@ class AsyncTransport:
         check_filter(topic_filter)
         for check in self._plan.checks:
             check(topic_filter)
-        check_qos(qos)
+        self._check_qos(qos)
         if ack not in ACKS:
             raise InvalidOption("ack", f"{ack!r} is unknown", valid=ACKS)
         if handler is not None and not callable(handler):
@@ -778,6 +787,12 @@ class AsyncTransport:
     def _plugin_problem(self, plugin: str, hook: str, why: str) -> None:
         if self._loop is not None:
             self._narrator.emit("plugin_failed", plugin=plugin, hook=hook, why=why)
+
+
+def _no_qos(option: str, driver: str, levels: Iterable[int], qos: int) -> InvalidOption:
+    """The error for a QoS that a driver does not carry."""
+    why = f"the driver {driver!r} carries no QoS {qos}; choose another driver, or one of its own"
+    return InvalidOption(option, why, valid=map(str, levels))
 
 
 def _as_bytes(payload: Payload) -> bytes:

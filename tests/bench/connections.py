@@ -1,6 +1,6 @@
 """Two thousand transports in one process: threads, memory, CPU when idle, and what their broker sees when it returns.
 
-Memory and CPU are measured in the process of the transports. CONNECTs are counted by the kernel's time stamps on the
+Once on each driver; and, for the memory, as many bare clients of AWS's SDK in a process of their own. Memory and CPU are measured in the process of the transports. CONNECTs are counted by the kernel's time stamps on the
 loopback interface, in any second (that takes root), and over TLS in the whole seconds of mosquitto's log.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import collections
 import ctypes
 import gc
+import itertools
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import switchgear
 from switchgear.testing.processes import Mosquitto, TlsFiles, make_tls_files
@@ -39,7 +41,9 @@ ETH_P_IP = 0x0800
 SO_TIMESTAMPNS, SO_ATTACH_FILTER, SO_RCVBUFFORCE = 35, 26, 33  # Linux's; Python has no names for them
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 
-NEEDED = {"threads": 10, "kb_tcp": 40.0, "kb_tls": 80.0, "idle": 0.05}
+NEEDED = {"threads": 10, "idle": 0.05}
+KILOBYTES = {("paho", "TCP"): 40.0, ("paho", "TLS"): 80.0, ("awscrt", "TCP"): 70.0, ("awscrt", "TLS"): 70.0}
+"""At most so many for each transport, by driver and link."""
 
 
 def raise_limit() -> None:
@@ -57,13 +61,17 @@ def resident_kb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-async def hold(uri: str, ca_file: str | None, count: int, rate: float) -> None:
+async def hold(driver: str, uri: str, ca_file: str | None, count: int, rate: float) -> None:
     """Hold *count* transports; tell what they cost, and when all of them are back."""
     tls = switchgear.TLS(ca_file=Path(ca_file)) if ca_file else None
     policy = switchgear.fleet(clients=count, connects_per_second=rate)
+    protocol = "5" if driver == "awscrt" else None
 
     def make(number: int) -> switchgear.AsyncTransport:
-        return switchgear.aio.connect(uri, client_id=f"client-{number}", tls=tls, backoff=policy).start()
+        name = f"client-{number}"
+        return switchgear.aio.connect(
+            uri, client_id=name, tls=tls, backoff=policy, driver=driver, protocol=protocol
+        ).start()
 
     first = make(0)  # loads what is loaded once, such as the certificates
     await first.wait_connected(LIMIT)
@@ -92,6 +100,50 @@ async def hold(uri: str, ca_file: str | None, count: int, rate: float) -> None:
         back = sum(1 for each in transports if each.is_connected and each.stats.connections >= 2)
     tell({"back": back, "at": time.time(), "threads_after": os_threads()})
     await asyncio.gather(*(each.close() for each in transports))
+
+
+def hold_bare(uri: str, ca_file: str | None, count: int) -> None:
+    """Hold *count* bare clients of AWS's SDK, on one event loop and with one TLS context; tell what they cost."""
+    from awscrt import io, mqtt5  # type: ignore[import-untyped]  # AWS's SDK has no types; only this process needs it
+
+    group = io.EventLoopGroup(1)
+    bootstrap = io.ClientBootstrap(group, io.DefaultHostResolver(group))
+    sockets = io.SocketOptions()
+    sockets.domain = io.SocketDomain.IPv4
+    context = None
+    if ca_file is not None:
+        options = io.TlsContextOptions()
+        options.override_default_trust_store(Path(ca_file).read_bytes())
+        context = io.ClientTlsContext(options)
+    parts = urlsplit(uri)
+    turns = threading.Semaphore(0)
+
+    def make(number: int) -> Any:
+        client = mqtt5.Client(
+            mqtt5.ClientOptions(
+                host_name=parts.hostname,
+                port=parts.port,
+                bootstrap=bootstrap,
+                socket_options=sockets,
+                tls_ctx=context,
+                connect_options=mqtt5.ConnectPacket(client_id=f"client-{number}", keep_alive_interval_sec=60),
+                on_lifecycle_event_connection_success_fn=lambda _data: turns.release(),
+                disable_metrics=True,
+            )
+        )
+        client.start()
+        return client
+
+    clients = [make(0)]
+    assert turns.acquire(timeout=LIMIT)
+    gc.collect()
+    before = resident_kb()
+    for number in range(1, count):
+        clients.append(make(number))
+        assert turns.acquire(timeout=LIMIT)
+    gc.collect()
+    tell({"kb_each": (resident_kb() - before) / (count - 1)})
+    sys.stdin.readline()
 
 
 def os_threads() -> int:
@@ -196,12 +248,17 @@ def most_in(times: Sequence[float], width: float) -> int:
     return most
 
 
-def on_mosquitto(count: int, tls: TlsFiles | None, folder: Path) -> dict[str, Any]:
+def on_mosquitto(driver: str, count: int, tls: TlsFiles | None, folder: Path) -> dict[str, Any]:
     """Memory, threads, CPU and the return, with a real broker."""
     with Mosquitto(folder, tls=tls) as broker:
+        arguments = [broker.uri, str(count)] + ([str(tls.ca_file)] if tls is not None else [])
+        bare = {}
+        if driver == "awscrt":
+            worker = Worker("--hold", "bare", *arguments)
+            bare = {"bare_kb_each": worker.ask()["kb_each"]}
+            worker.close()
         wire = Wire(broker.port) if tls is None and os.geteuid() == 0 else None
-        arguments = ["--hold", broker.uri, str(count)] + ([str(tls.ca_file)] if tls is not None else [])
-        worker = Worker(*arguments)
+        worker = Worker("--hold", driver, *arguments)
         try:
             facts = worker.ask()
             broker.kill()
@@ -213,7 +270,7 @@ def on_mosquitto(count: int, tls: TlsFiles | None, folder: Path) -> dict[str, An
             worker.close()
             if wire is not None:
                 wire.close()
-        logged = [entry.time for entry in broker.connects()]
+        logged = [entry.time for entry in broker.connects()][count if bare else 0 :]
     if wire is not None:
         facts |= {"peak": most_in(sorted(wire.times), 1.0), "counted": f"{len(wire.times)} on the wire"}
         if wire.lost:
@@ -221,19 +278,19 @@ def on_mosquitto(count: int, tls: TlsFiles | None, folder: Path) -> dict[str, An
     else:
         facts |= {"peak": max(collections.Counter(logged).values()), "counted": f"{len(logged)} in the log"}
     facts["back_s"] = facts.pop("at") - restarted
-    return {"link": "TLS" if tls is not None else "TCP", "count": count, **facts}
+    return {"driver": driver, "link": "TLS" if tls is not None else "TCP", "count": count, **facts, **bare}
 
 
 def measure(*, quick: bool = False) -> list[dict[str, Any]]:
-    """One row for TCP and one for TLS."""
+    """One row for each driver over TCP, and one over TLS."""
     raise_limit()
     count = 200 if quick else COUNT
     rows = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         files = make_tls_files(folder / "tls")
-        for tls in (None, files):
-            row = on_mosquitto(count, tls, folder / ("broker-tcp" if tls is None else "broker-tls"))
+        for driver, tls in itertools.product(("paho", "awscrt"), (None, files)):
+            row = on_mosquitto(driver, count, tls, folder / f"{driver}-{'tcp' if tls is None else 'tls'}")
             row["budget"] = int(switchgear.fleet(clients=count, connects_per_second=RATE).budget)
             row["missed"] = missed(row)
             row["is_met"] = not row["missed"]
@@ -243,7 +300,7 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
 
 def missed(row: dict[str, Any]) -> list[str]:
     """The bounds that *row* does not keep."""
-    kb = NEEDED["kb_tls" if row["link"] == "TLS" else "kb_tcp"]
+    kb = KILOBYTES[row["driver"], row["link"]]
     found = {
         "threads": max(row["threads"], row["threads_after"]) > NEEDED["threads"],
         "memory": row["kb_each"] > kb,
@@ -256,12 +313,26 @@ def missed(row: dict[str, Any]) -> list[str]:
 
 def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[str]]]]:
     """One table."""
-    head = ["link", "threads", "KB each", "idle CPU", "back", "after, s", "most CONNECTs/s", "counted", "missed"]
+    head = [
+        "driver",
+        "link",
+        "threads",
+        "KB each",
+        "bare SDK, KB",
+        "idle CPU",
+        "back",
+        "after, s",
+        "most CONNECTs/s",
+        "counted",
+        "missed",
+    ]
     cells = [
         [
+            row["driver"],
             row["link"],
             str(max(row["threads"], row["threads_after"])),
             f"{row['kb_each']:.1f}",
+            f"{row['bare_kb_each']:.1f}" if "bare_kb_each" in row else "",
             f"{row['idle']:.1%}",
             f"{row['back']} of {row['count']}",
             f"{row['back_s']:.1f}",
@@ -273,15 +344,15 @@ def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[s
     ]
     title = (
         f"{rows[0]['count']} transports in one process, their broker down for {DOWN:g} s (needed: at most "
-        f"{NEEDED['threads']} threads, {NEEDED['kb_tcp']:g} KB over TCP, {NEEDED['kb_tls']:g} KB over TLS, "
-        f"{NEEDED['idle']:.0%} of one core, the budget)"
+        f"{NEEDED['threads']} threads, {NEEDED['idle']:.0%} of one core, the budget, "
+        f"{', '.join(f'{kb:g} KB with {driver} over {link}' for (driver, link), kb in KILOBYTES.items())})"
     )
     return [(title, head, cells)]
 
 
 def what(row: dict[str, Any]) -> str:
     """Which row it is, and what it missed."""
-    return f"{row['link']}: {', '.join(row['missed'])}"
+    return f"{row['driver']}, {row['link']}: {', '.join(row['missed'])}"
 
 
 def main() -> None:
@@ -290,8 +361,12 @@ def main() -> None:
     parser.add_argument("--hold", nargs="+", required=True)
     options = parser.parse_args()
     raise_limit()
-    uri, count, *ca_file = options.hold
-    asyncio.run(hold(uri, ca_file[0] if ca_file else None, int(count), RATE))
+    driver, uri, count, *rest = options.hold
+    ca_file = rest[0] if rest else None
+    if driver == "bare":
+        hold_bare(uri, ca_file, int(count))
+    else:
+        asyncio.run(hold(driver, uri, ca_file, int(count), RATE))
 
 
 if __name__ == "__main__":

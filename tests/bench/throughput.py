@@ -1,15 +1,19 @@
 """Messages a second: publish and receive at QoS 0, 1 and 2, 128 bytes and 4 KB, TCP and TLS, beside the Python peers.
 
+Ours are the driver paho and, marked so, the driver awscrt, which stands beside AWS's SDK, bare, as well.
+
 One connection each, one mosquitto without logging and without limits of its own; paho-mqtt is bare, on its own thread,
 with no limit of messages in flight (the fastest it can be had; with its stock 20 it is slower). Subjects take turns in
-every round, each for about a third of a second; shown are medians of rounds and, in brackets, the median ratio to paho.
+every round, each for about a third of a second; shown are medians of rounds and, in brackets, the median ratios to paho and, for the driver awscrt, to the SDK.
 Publishing ends when the broker has acknowledged everything (at QoS 0: one QoS 1 message after the last). Receiving is
 from a queue that the broker kept for the session, so no publisher runs beside it; from the connect to the last message.
 Ours get room for all that waits (``inbox_limit``): stock, they drop QoS 0 messages that a handler is too slow for.
-aiomqtt publishes from 100 tasks at once; awaiting each message in turn, as its examples do, it is slower.
+aiomqtt publishes from 100 tasks at once; awaiting each message in turn, as its examples do, it is slower. The SDK is
+published to from an event loop that runs after every 256 messages; from a thread that does not stop it is slower.
 """
 
 import asyncio
+import functools
 import importlib
 import itertools
 import logging
@@ -29,6 +33,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import switchgear
 from attrs import define, field, frozen
+from awscrt import io, mqtt5  # type: ignore[import-untyped]  # AWS's SDK has no types
 from paho.mqtt.enums import CallbackAPIVersion
 from switchgear.testing.processes import TlsFiles, find_mosquitto, free_port, make_tls_files, wait_port
 
@@ -39,10 +44,19 @@ MOST, FEWEST = 60_000, 300
 """Messages in one run."""
 
 LIMIT = 60.0
-NEEDED = {"AsyncTransport": 1.8, "Transport": 1.3}
-"""Times what paho does in the same run, publishing 128 bytes at QoS 1 over TCP."""
+BASE, SDK = "paho-mqtt", "awscrt"
+ASYNC_SDK, SYNC_SDK = "AsyncTransport (awscrt)", "Transport (awscrt)"
+NEEDED = {
+    "AsyncTransport": {BASE: 1.8},
+    "Transport": {BASE: 1.3},
+    ASYNC_SDK: {BASE: 1.8, SDK: 0.6},
+    SYNC_SDK: {BASE: 1.8, SDK: 0.6},
+}
+"""Times what each of these does in the same run, publishing 128 bytes at QoS 1 over TCP."""
 
-BASE = "paho-mqtt"
+WITHOUT_2 = {SDK, ASYNC_SDK, SYNC_SDK}
+"""Subjects that carry no QoS 2."""
+
 TASKS = 100
 
 
@@ -178,11 +192,11 @@ def paho_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
         client.loop_stop()
 
 
-def async_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+def async_publish(place: Place, qos: int, payload: bytes, count: int, **options: Any) -> float:
     """`AsyncTransport`, letting the loop run after every 256."""
 
     async def work() -> float:
-        async with switchgear.aio.connect(place.uri, client_id="async", tls=place.tls()) as transport:
+        async with switchgear.aio.connect(place.uri, client_id="async", tls=place.tls(), **options) as transport:
             await transport.wait_connected(10)
             started = time.perf_counter()
             for number in range(count):
@@ -196,9 +210,9 @@ def async_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
     return asyncio.run(work())
 
 
-def sync_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+def sync_publish(place: Place, qos: int, payload: bytes, count: int, **options: Any) -> float:
     """`Transport`, published from the main thread."""
-    with switchgear.connect(place.uri, client_id="sync", tls=place.tls()) as transport:
+    with switchgear.connect(place.uri, client_id="sync", tls=place.tls(), **options) as transport:
         transport.wait_connected(10)
         started = time.perf_counter()
         for _ in range(count):
@@ -206,6 +220,77 @@ def sync_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
         transport.publish(TOPIC, b"", qos=1)
         transport.drain(LIMIT)
         return time.perf_counter() - started
+
+
+def sdk_client(place: Place, name: str, **options: Any) -> Any:
+    """A client of AWS's SDK, with the few settings that a bare one needs, on an event loop of the SDK's of its own."""
+    group = io.EventLoopGroup(1)
+    sockets = io.SocketOptions()
+    sockets.domain = io.SocketDomain.IPv4
+    context = None
+    if place.files is not None:
+        trust = io.TlsContextOptions()
+        trust.override_default_trust_store(place.files.ca_file.read_bytes())
+        context = io.ClientTlsContext(trust)
+    return mqtt5.Client(
+        mqtt5.ClientOptions(
+            host_name=place.host,
+            port=place.port,
+            bootstrap=io.ClientBootstrap(group, io.DefaultHostResolver(group)),
+            socket_options=sockets,
+            tls_ctx=context,
+            connect_options=mqtt5.ConnectPacket(
+                client_id=name, keep_alive_interval_sec=600, session_expiry_interval_sec=3600
+            ),
+            session_behavior=mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS,
+            disable_metrics=True,
+            **options,
+        )
+    )
+
+
+def sdk_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
+    """AWS's SDK, bare."""
+
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        connected, done, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        wanted = count + 1
+        over = itertools.count(1)
+
+        def tell(event: asyncio.Event) -> Callable[[object], object]:
+            return lambda _data: loop.call_soon_threadsafe(event.set)
+
+        def on_over(_future: object) -> None:
+            if next(over) == wanted:
+                loop.call_soon_threadsafe(done.set)
+
+        def publish(data: bytes, level: int) -> None:
+            packet = mqtt5.PublishPacket(data, mqtt5.QoS(level), topic=TOPIC)
+            client.publish(packet).add_done_callback(on_over)
+
+        client = sdk_client(
+            place,
+            "sdk",
+            on_lifecycle_event_connection_success_fn=tell(connected),
+            on_lifecycle_event_stopped_fn=tell(stopped),
+        )
+        client.start()
+        async with asyncio.timeout(LIMIT):
+            await connected.wait()
+            started = time.perf_counter()
+            for number in range(count):
+                publish(payload, qos)
+                if number % 256 == 255:
+                    await asyncio.sleep(0)
+            publish(b"", 1)
+            await done.wait()
+            seconds = time.perf_counter() - started
+            client.stop()
+            await stopped.wait()
+        return seconds
+
+    return asyncio.run(work())
 
 
 def aiomqtt_publish(place: Place, qos: int, payload: bytes, count: int) -> float:
@@ -324,7 +409,7 @@ def paho_receive(place: Place, session: str, qos: int, count: int) -> float:
     return watch.seconds
 
 
-def async_receive(place: Place, session: str, qos: int, count: int) -> float:
+def async_receive(place: Place, session: str, qos: int, count: int, **options: Any) -> float:
     """`AsyncTransport`, with a coroutine as the handler."""
 
     async def work() -> float:
@@ -334,7 +419,8 @@ def async_receive(place: Place, session: str, qos: int, count: int) -> float:
         async def handle(_message: switchgear.Message) -> None:
             watch.hear()
 
-        transport = switchgear.aio.connect(place.uri, client_id=session, tls=place.tls(), inbox_limit=MOST)
+        options_ = {"client_id": session, "tls": place.tls(), "inbox_limit": MOST, **options}
+        transport = switchgear.aio.connect(place.uri, **options_)
         transport.subscribe("bench/queue", handle, qos=qos)
         async with transport, asyncio.timeout(LIMIT):
             await over.wait()
@@ -343,12 +429,30 @@ def async_receive(place: Place, session: str, qos: int, count: int) -> float:
     return asyncio.run(work())
 
 
-def sync_receive(place: Place, session: str, qos: int, count: int) -> float:
+def sync_receive(place: Place, session: str, qos: int, count: int, **options: Any) -> float:
     """`Transport`, with a function as the handler, on its worker thread."""
     watch = Stopwatch(count)
-    with switchgear.connect(place.uri, client_id=session, tls=place.tls(), inbox_limit=MOST) as transport:
+    options_ = {"client_id": session, "tls": place.tls(), "inbox_limit": MOST, **options}
+    with switchgear.connect(place.uri, **options_) as transport:
         transport.subscribe("bench/queue", watch.hear, qos=qos)
         assert watch.done.wait(LIMIT)
+    return watch.seconds
+
+
+def sdk_receive(place: Place, session: str, _qos: int, count: int) -> float:
+    """AWS's SDK, bare, on its own thread; it acknowledges by itself. The session has its subscription already."""
+    stopped = threading.Event()
+    watch = Stopwatch(count)
+    client = sdk_client(
+        place,
+        session,
+        on_publish_callback_fn=watch.hear,
+        on_lifecycle_event_stopped_fn=lambda _data: stopped.set(),
+    )
+    client.start()
+    assert watch.done.wait(LIMIT)
+    client.stop()
+    assert stopped.wait(LIMIT)
     return watch.seconds
 
 
@@ -400,6 +504,9 @@ PUBLISHERS: dict[str, Publish] = {
     BASE: paho_publish,
     "AsyncTransport": async_publish,
     "Transport": sync_publish,
+    SDK: sdk_publish,
+    ASYNC_SDK: functools.partial(async_publish, driver="awscrt", protocol="5"),
+    SYNC_SDK: functools.partial(sync_publish, driver="awscrt", protocol="5"),
     "aiomqtt": aiomqtt_publish,
     "gmqtt": gmqtt_publish,
 }
@@ -407,6 +514,9 @@ RECEIVERS: dict[str, Receive] = {
     BASE: paho_receive,
     "AsyncTransport": async_receive,
     "Transport": sync_receive,
+    SDK: sdk_receive,
+    ASYNC_SDK: functools.partial(async_receive, driver="awscrt", protocol="5"),
+    SYNC_SDK: functools.partial(sync_receive, driver="awscrt", protocol="5"),
     "aiomqtt": aiomqtt_receive,
     "gmqtt": gmqtt_receive,
 }
@@ -450,7 +560,7 @@ def of_case(case: Case, place: Place, rounds: int) -> list[dict[str, Any]]:
     problems: dict[str, str] = {}
     for turn in range(rounds + 1):
         for name in PUBLISHERS:
-            if name in problems:
+            if name in problems or (case.qos == 2 and name in WITHOUT_2):
                 continue
             try:
                 found = rate(case, name, place, counts.get(name, FEWEST))
@@ -468,18 +578,23 @@ def of_case(case: Case, place: Place, rounds: int) -> list[dict[str, Any]]:
         if name in problems:
             rows.append({**row, "why": problems[name], "is_met": name not in NEEDED})
             continue
-        ratios = [mine / theirs for mine, theirs in zip(rates[name], rates.get(BASE, []), strict=False)]
-        ratio = statistics.median(ratios) if ratios else None
-        needed = NEEDED.get(name) if case == Case("publish", 1, 128, "TCP") else None
+        if name not in rates:
+            continue
+        ratios = {
+            base: statistics.median(mine / theirs for mine, theirs in zip(rates[name], rates[base], strict=True))
+            for base in (BASE, SDK)
+            if base in rates and (base == BASE or name in WITHOUT_2)
+        }
+        needed = NEEDED.get(name, {}) if case == Case("publish", 1, 128, "TCP") else {}
         rows.append(
             {
                 **row,
                 "median": round(statistics.median(rates[name])),
                 "lowest": round(min(rates[name])),
                 "highest": round(max(rates[name])),
-                "ratio": ratio,
+                "ratios": ratios,
                 "needed": needed,
-                "is_met": needed is None or (ratio is not None and ratio >= needed),
+                "is_met": all(ratios.get(base, 0) >= least for base, least in needed.items()),
             }
         )
     return rows
@@ -495,9 +610,12 @@ def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[s
             if row["way"] == way:
                 by_case.setdefault((row["link"], row["qos"], row["size"]), {})[row["subject"]] = cell(row)
         lines = [
-            [link, str(qos), str(size), *(cells[n] for n in names)] for (link, qos, size), cells in by_case.items()
+            [link, str(qos), str(size), *(cells.get(n, "no") for n in names)]
+            for (link, qos, size), cells in by_case.items()
         ]
-        wanted = ", ".join(f"{name} {least:g}" for name, least in NEEDED.items())
+        wanted = ", ".join(
+            f"{name} {least:g} of {base}" for name, bases in NEEDED.items() for base, least in bases.items()
+        )
         needed = f" (needed over TCP at QoS 1 with 128 bytes: {wanted})" if way == "publish" else ""
         found.append((f"{way.capitalize()}, messages a second{needed}", ["link", "QoS", "bytes", *names], lines))
     why = [[row["subject"], f"{row['way']} QoS {row['qos']} {row['link']}", row["why"]] for row in rows if "why" in row]
@@ -505,13 +623,15 @@ def tables(rows: list[dict[str, Any]]) -> list[tuple[str, list[str], list[list[s
 
 
 def cell(row: dict[str, Any]) -> str:
-    """The rate and the ratio."""
+    """The rate, and the ratios: to paho, and where there is a second one to the SDK."""
     if "why" in row:
         return "failed"
     figure = f"{row['median']:,}".replace(",", " ")
-    return figure if row["subject"] == BASE or row["ratio"] is None else f"{figure} ({row['ratio']:.2f})"
+    shown = [f"{ratio:.2f}" for base, ratio in row["ratios"].items() if base != row["subject"]]
+    return f"{figure} ({', '.join(shown)})" if shown else figure
 
 
 def what(row: dict[str, Any]) -> str:
     """Which row it is."""
-    return f"{row['subject']} {row['way']} QoS {row['qos']}: {row.get('ratio') or row.get('why')}, needed {row.get('needed')}"
+    got = row.get("ratios") or row.get("why")
+    return f"{row['subject']} {row['way']} QoS {row['qos']}: {got}, needed {row.get('needed')}"

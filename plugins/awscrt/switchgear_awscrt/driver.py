@@ -9,7 +9,7 @@ from attrs import evolve
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed, ConnectRequest, DriverFeatures, DriverSettings, Link, Listener
 from switchgear.drivers.link import open_link
-from switchgear.errors import InvalidOption, SwitchgearError
+from switchgear.errors import SwitchgearError
 from switchgear.workers import LOOKUPS
 
 from switchgear_awscrt.causes import VAGUE
@@ -52,8 +52,6 @@ class CrtDriver:
 
     def __init__(self, settings: DriverSettings, options: Options) -> None:
         sdk()  # raises when it is missing
-        if settings.will is not None and settings.will.qos == 2:
-            raise InvalidOption("will.qos", "AWS's SDK carries no QoS 2; use qos=1, or choose driver='paho'")
         self._settings = settings
         self._options = options
 
