@@ -29,6 +29,12 @@ class TestActiveMQ(PluginContract):
     )
 
 
+class TestAwscrt(PluginContract):
+    """The driver on AWS's SDK."""
+
+    plugin = "awscrt"
+
+
 class TestDefaultStrategy(PluginContract):
     """The built-in strategy, by its name."""
 

@@ -262,7 +262,10 @@ class PluginContract:
         settings = DriverSettings(client_id="press-7", protocol="3.1.1", keepalive=30, connect_timeout=5.0)
         with Caller(self.hook_timeout) as caller:
             for name in ("no-such-driver", "", *(n.upper() + "-" for n in self.loaded.lists("DRIVERS"))):
-                assert caller.call(self.loaded, "provide_driver", name=name, settings=settings) is None
+                assert (
+                    caller.call(self.loaded, "provide_driver", name=name, settings=settings, options=self.options)
+                    is None
+                )
             for name in self.loaded.lists("DRIVERS"):
                 driver = self.registry.provide_driver(name, settings, extra=self.extra)
                 assert driver.name == name

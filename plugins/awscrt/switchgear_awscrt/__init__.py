@@ -32,4 +32,18 @@ def provide_driver(name: str, settings: DriverSettings, options: Mapping[str, ob
     return CrtDriver(settings, read_options(options))
 
 
-__all__ = ["DRIVERS", "provide_driver"]
+@hookimpl
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse options that cannot be right, whatever driver is chosen.
+
+    Raises:
+        InvalidOption: an option is unknown, or has an impossible value.
+
+    Since: 0.1.
+    """
+    from switchgear_awscrt.options import read_options
+
+    read_options(options)
+
+
+__all__ = ["DRIVERS", "check_options", "provide_driver"]

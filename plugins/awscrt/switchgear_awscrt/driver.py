@@ -9,13 +9,13 @@ from attrs import evolve
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed, ConnectRequest, DriverFeatures, DriverSettings, Link, Listener
 from switchgear.drivers.link import open_link
-from switchgear.errors import SwitchgearError
+from switchgear.errors import InvalidOption, SwitchgearError
 from switchgear.workers import LOOKUPS
 
 from switchgear_awscrt.causes import VAGUE
 from switchgear_awscrt.client import make_client
 from switchgear_awscrt.connection import CrtConnection
-from switchgear_awscrt.identity import python_context, read_identity
+from switchgear_awscrt.identity import python_context, read_identity, sdk_context
 from switchgear_awscrt.probe import probe
 from switchgear_awscrt.proxy import ask_proxy
 from switchgear_awscrt.relay import Door, Relay
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 DOUBT: Final = 0.5
 """Seconds of TLS after which a probe looks whether the SDK waits with bad news; half the deadline where that is less."""
+
+PROBE_AGAIN: Final = 30.0
+"""Seconds after a probe that found nothing in which an endpoint is not probed again: it costs time and a connection."""
 
 NO_ANSWER: Final = (
     "before it answered CONNECT; check that this port speaks MQTT 5, and whether it wants TLS or WebSockets"
@@ -51,9 +54,10 @@ class CrtDriver:
     )
 
     def __init__(self, settings: DriverSettings, options: Options) -> None:
-        sdk()  # raises when it is missing
+        _check(settings, options)
         self._settings = settings
         self._options = options
+        self._not_before: dict[str, float] = {}  # by endpoint: when a probe may be worth its while again
 
     async def dial(self, endpoint: Endpoint) -> Link:
         """Open TCP, through the proxy if there is one; TLS and WebSocket are the SDK's. Raises `AttemptFailed`."""
@@ -104,7 +108,7 @@ class CrtDriver:
 
         async def secure() -> None:
             await relay.open(door)
-            await relay.secured
+            await asyncio.shield(relay.secured)
 
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(secure()), connection.acknowledged]
         if endpoint.is_tls:
@@ -146,17 +150,28 @@ class CrtDriver:
             raise AttemptFailed(await self._explained(error.failure, relay, endpoint)) from error
 
     async def _explained(self, failure: Failure, relay: Relay, endpoint: Endpoint) -> Failure:
-        """*failure*, with what a probe of our own finds where the SDK does not say which side refused what."""
+        """*failure*, with what a probe of our own finds where the SDK does not say which side refused what.
+
+        Over TLS 1.3 a broker refuses our certificate when we are done with TLS, so that does not say much.
+        """
         is_vague = failure.cause in VAGUE and failure.code is None
-        if endpoint.is_tls and (failure.cause is Cause.TLS_FAILED or (is_vague and not relay.secured.done())):
+        if endpoint.is_tls and (is_vague or failure.cause is Cause.TLS_FAILED):
             found = await self._probe(endpoint)
             if found is not None:
                 return found
-            if is_vague:
+            if not relay.secured.done():
                 return Failure(Cause.TLS_FAILED, "the connection was closed during the handshake")
-        return Failure(failure.cause, NO_ANSWER) if is_vague else failure
+            is_vague = True
+        if not is_vague:
+            return failure
+        cause = failure.cause if failure.cause in VAGUE else Cause.CLOSED_BY_BROKER
+        return Failure(cause, NO_ANSWER)
 
     async def _probe(self, endpoint: Endpoint) -> Failure | None:
+        """What TLS with *endpoint* fails of; None: it does not, or that cannot be said, or was seen a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now < self._not_before.get(endpoint.key, now):
+            return None
         tls = self._settings.tls
         verify = tls is None or tls.verify
         try:
@@ -165,7 +180,21 @@ class CrtDriver:
             stream = await self._dial(endpoint)
         except (AttemptFailed, SwitchgearError, OSError):  # no answer is no answer
             return None
-        return await probe(stream, context, endpoint.host, self._timeout(endpoint))
+        found = await probe(stream, context, endpoint.host, self._timeout(endpoint))
+        if found is None:
+            self._not_before[endpoint.key] = now + PROBE_AGAIN
+        return found
 
     def close(self) -> None:
         """Nothing is held between connections."""
+
+
+def _check(settings: DriverSettings, options: Options) -> None:
+    """Raise what would make every attempt fail: a missing SDK, files or bytes that it cannot use; reads the files."""
+    made = sdk()
+    identity = read_identity(settings.tls, options)
+    if options.is_for_aws and identity.certificate is not None:
+        why = "plugin awscrt: sigv4 and custom_authorizer show no certificate; leave out cert_file, or them"
+        raise InvalidOption("cert_file", why)
+    if identity.ca is not None or identity.certificate is not None:
+        sdk_context(made.io, identity, alpn=(), verify=True)

@@ -77,7 +77,7 @@ def sdk_context(io: Any, identity: Identity, *, alpn: tuple[str, ...], verify: b
     """The SDK's context for *identity*, shared by all who ask for the same.
 
     Raises:
-        UnreadableFile: the SDK cannot use what the files hold.
+        InvalidOption: the SDK cannot use what the files hold.
     """
     key = (identity, alpn, verify)
     context = _CONTEXTS.get(key)
@@ -102,9 +102,9 @@ def _make(io: Any, identity: Identity, alpn: tuple[str, ...], *, verify: bool) -
         made.override_default_trust_store(identity.ca)
     try:
         return io.ClientTlsContext(made)
-    except Exception as error:  # whatever the SDK raises, it is about these files
+    except Exception as error:  # whatever the SDK raises, it is about these
         why = f"AWS's SDK cannot use these certificates and this key ({error}); they must be PEM, RSA or EC, and match"
-        raise UnreadableFile("TLS", "cert_file, key_file or ca_file", why) from error
+        raise InvalidOption("tls", why) from error
 
 
 def python_context(identity: Identity, *, alpn: tuple[str, ...], verify: bool) -> ssl.SSLContext:

@@ -183,7 +183,9 @@ def read_options(given: Mapping[str, object]) -> Options:
     if options.is_for_aws and options.certificate_pem is not None:
         why = "plugin awscrt: with sigv4 or custom_authorizer no certificate is shown; leave one of them out"
         raise InvalidOption("certificate_pem", why)
-    authorizer = options.custom_authorizer
+    proxy, authorizer = options.http_proxy, options.custom_authorizer
+    if proxy is not None and proxy.password is not None and proxy.username is None:
+        raise InvalidOption("http_proxy.password", "plugin awscrt: it needs http_proxy.username beside it")
     if authorizer is not None and len({authorizer.token is None, authorizer.token_key is None}) == 2:
         raise InvalidOption("custom_authorizer", "plugin awscrt: token and token_key go together")
     return options

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from switchgear import TLS
+from switchgear.cause import Cause
+from switchgear.drivers.base import AttemptFailed
+from switchgear.errors import InvalidOption, UnreadableFile
+from switchgear.secrets import Secret
+from switchgear.testing.broker import Broker
+from switchgear_awscrt.options import Options
+from switchgear_certs import Authority
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from switchgear.cause import Failure
+
+
+async def refused(crt: Any, driver: Any, endpoint: Any) -> Failure:
+    """How an attempt fails, in a fraction of the time that the SDK takes to report a certificate (10 to 30 s)."""
+    async with asyncio.timeout(5):
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.connect(driver, endpoint)
+    return caught.value.failure
+
+
+@pytest.mark.parametrize("host", ["localhost", "elsewhere.test"])
+async def test_verification_is_on_the_name(crt: Any, party: Any, host: str) -> None:
+    """With a pinned address the broker's certificate must be for the name that the user wrote."""
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()), host)
+        driver = crt.driver(tls=party.tls)
+        if host == "localhost":
+            await (await crt.connect(driver, endpoint)).disconnect()
+            assert [entry.code for entry in broker.ledger.connects()] == [0]
+        else:
+            assert (await refused(crt, driver, endpoint)).cause is Cause.CERTIFICATE_NAME
+            assert broker.ledger.connects() == []
+
+
+async def test_untrusted_certificate(crt: Any, party: Any) -> None:
+    """A certificate of a CA that we do not trust is named as such, and soon."""
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
+        assert (await refused(crt, crt.driver(tls=TLS()), endpoint)).cause is Cause.CERTIFICATE_INVALID
+        other = Options(ca_pem=Authority.create().ca_pem)
+        assert (await refused(crt, crt.driver(other), endpoint)).cause is Cause.CERTIFICATE_INVALID
+        assert broker.ledger.connects() == []
+
+
+async def test_without_verification(crt: Any, party: Any) -> None:
+    """``verify=False`` connects to anybody."""
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()), "elsewhere.test")
+        await (await crt.connect(crt.driver(tls=TLS(verify=False)), endpoint)).disconnect()
+
+
+async def test_sni(crt: Any, party: Any) -> None:
+    """The server is told the name that the user wrote, though the address is pinned."""
+    asked: list[str | None] = []
+    context = party.server()
+    context.sni_callback = lambda _sock, name, _context: asked.append(name)
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=context))
+        await (await crt.connect(crt.driver(tls=party.tls), endpoint)).disconnect()
+    assert asked == ["localhost"]
+
+
+async def test_alpn(crt: Any, party: Any) -> None:
+    """The protocols of the TLS settings are offered."""
+    context = party.server()
+    context.set_alpn_protocols(["other", "mine"])
+    chosen: list[str | None] = []
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=context))
+        context.sni_callback = lambda sock, _name, _context: chosen.append(sock)
+        connection = await crt.connect(crt.driver(tls=TLS(ca_file=party.ca_file, alpn=("mine",))), endpoint)
+        assert [sock.selected_alpn_protocol() for sock in chosen] == ["mine"]
+        await connection.disconnect()
+
+
+@pytest.mark.parametrize("way", ["files", "one file", "bytes"])
+async def test_mutual_tls(crt: Any, party: Any, tmp_path: Path, way: str) -> None:
+    """Our certificate is shown, from files, from one file with the key in it, or from bytes."""
+    mine = party.authority.client("press-7")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(mine.certificate_pem + (mine.key_pem if way == "one file" else b""))
+    key.write_bytes(mine.key_pem)
+    context = party.server()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cafile=str(party.ca_file))
+    if way == "bytes":
+        pems = {"certificate_pem": mine.certificate_pem, "private_key_pem": mine.key_pem}
+        driver = crt.driver(Options(ca_pem=party.authority.ca_pem, **pems))
+    else:
+        files = {"cert_file": certificate, "key_file": key if way == "files" else None}
+        driver = crt.driver(tls=TLS(ca_file=party.ca_file, **files))
+    async with Broker() as broker:
+        await (await crt.connect(driver, crt.endpoint("mqtts", await broker.start(ssl=context)))).disconnect()
+        assert [entry.code for entry in broker.ledger.connects()] == [0]
+
+
+async def test_reset_in_the_handshake_is_no_certificate(crt: Any, party: Any) -> None:
+    """A connection that is reset in the handshake, which has the same code in the SDK, is a failed handshake."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(reset, "127.0.0.1", 0)
+    async with server:
+        endpoint = crt.endpoint("mqtts", server.sockets[0].getsockname()[1])
+        assert (await refused(crt, crt.driver(tls=party.tls), endpoint)).cause is Cause.TLS_FAILED
+
+
+async def test_probes_are_bounded(crt: Any, party: Any) -> None:
+    """An endpoint where a probe finds nothing is not probed at each of the attempts that follow."""
+    accepted = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal accepted
+        accepted += 1
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=party.server())
+    async with server:
+        endpoint = crt.endpoint("mqtts", server.sockets[0].getsockname()[1])
+        driver = crt.driver(tls=party.tls)
+        causes = [(await refused(crt, driver, endpoint)).cause for _ in range(4)]
+    assert set(causes) <= {Cause.CLOSED_BY_BROKER, Cause.CONNECTION_LOST}
+    assert accepted == 5
+
+
+def test_encrypted_key(crt: Any, party: Any, tmp_path: Path) -> None:
+    """A key that the SDK cannot read is refused before anything is started, with the way out."""
+    mine = party.authority.client("press-7")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(mine.certificate_pem)
+    key.write_bytes(mine.key_pem)
+    tls = TLS(ca_file=party.ca_file, cert_file=certificate, key_file=key, key_password=Secret("x"))
+    with pytest.raises(InvalidOption, match=r"key_password.*openssl pkey"):
+        crt.driver(tls=tls)
+
+
+def test_unusable_files(crt: Any, party: Any, tmp_path: Path) -> None:
+    """Files that are missing, hold something else, or do not belong together are refused before anything is started."""
+    mine, other = party.authority.client("a"), party.authority.client("b")
+    certificate, key, empty = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "empty.pem"
+    certificate.write_bytes(mine.certificate_pem)
+    key.write_bytes(other.key_pem)
+    empty.write_bytes(b"nothing")
+    cases: list[tuple[TLS, type[Exception], str]] = [
+        (TLS(ca_file=tmp_path / "none.pem"), UnreadableFile, "ca_file"),
+        (TLS(cert_file=empty, key_file=key), UnreadableFile, "cert_file.*no PEM certificate"),
+        (TLS(cert_file=certificate, key_file=empty), UnreadableFile, "key_file.*no PEM private key"),
+        (TLS(cert_file=certificate, key_file=key), InvalidOption, "tls.*AWS's SDK cannot use.*match"),
+        (TLS(ca_file=empty), InvalidOption, "tls.*AWS's SDK cannot use"),
+    ]
+    for tls, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            crt.driver(tls=tls)
