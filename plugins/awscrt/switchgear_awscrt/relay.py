@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from switchgear.drivers.link_base import ByteLink
 
+HAS_UNIX: Final = hasattr(socket, "AF_UNIX")
+"""Whether the system has Unix sockets."""
+
 LONGEST_REQUEST: Final = 8192
 """Bytes of the SDK's request to be connected; its own is about 200."""
 
@@ -37,7 +40,7 @@ class Door:
 
     def __init__(self) -> None:
         self._folder: Path | None = None
-        if hasattr(socket, "AF_UNIX"):
+        if HAS_UNIX:
             self._folder = Path(tempfile.mkdtemp(prefix="switchgear-"))
             self._socket = socket.socket(socket.AF_UNIX)
         else:
