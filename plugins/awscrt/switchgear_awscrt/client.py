@@ -136,9 +136,12 @@ def _aws_client(made: Any, values: Any, options: Options, request: ConnectReques
 
 
 def _credentials(made: Any, profile: str | None) -> Any:
+    """Where the SDK finds credentials: its default chain, or one profile of the user's AWS files."""
     provider = made.auth.AwsCredentialsProvider
-    return (
-        provider.new_default_chain(stack().bootstrap)
-        if profile is None
-        else provider.new_profile(stack().bootstrap, profile_name=profile)
-    )
+    try:
+        if profile is None:
+            return provider.new_default_chain(stack().bootstrap)
+        return provider.new_profile(stack().bootstrap, profile_name=profile)
+    except Exception as error:  # the SDK raises RuntimeError for all of it
+        why = f"AWS's SDK finds no credentials for profile {profile!r} ({error}); check ~/.aws, or AWS_PROFILE"
+        raise InvalidOption("sigv4", why) from error

@@ -28,11 +28,12 @@ from switchgear_awscrt.packets import (
 from switchgear_awscrt.publisher import publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from switchgear.delivery import Delivery
     from switchgear.drivers.base import DriverSettings, Filter, Listener
 
+    from switchgear_awscrt.publisher import Done
     from switchgear_awscrt.relay import Relay
 
 GATHER: Final = 262_144
@@ -64,6 +65,7 @@ class CrtConnection:
         self._loop = asyncio.get_running_loop()
         self._mail = Mailbox(self._batch_end)
         self._client: Any = None
+        self._publish: Callable[[Delivery, Done], None] = _nothing
         self._is_open = True
         self._is_leaving = False
         self._is_established = False
@@ -345,6 +347,7 @@ class CrtConnection:
         if not self.acknowledged.done():
             self.acknowledged.cancel()
         self._relay.abort()
+        self._publish = _nothing  # it holds the client, whose callbacks hold us; the SDK's part of that circle is in C
         client, self._client = self._client, None
         if client is not None:
             client.stop()
@@ -360,3 +363,7 @@ class CrtConnection:
         self.abort()
         if not is_leaving:
             self._listener.on_lost(failure)
+
+
+def _nothing(_delivery: Delivery, _done: Done) -> None:
+    """Where messages go when the client is gone: they stay in the outbox."""

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,6 @@ async def test_end_of_the_broker() -> None:
 
 def test_temporary_folder_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without a folder for temporary files fails with the folder's name, and leaves nothing open."""
-    monkeypatch.setattr(module.tempfile, "tempdir", os.fspath(tmp_path / "none"))
+    monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="none"):
         Door()

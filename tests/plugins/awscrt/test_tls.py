@@ -74,7 +74,7 @@ async def test_alpn(crt: Any, party: Any) -> None:
     """The protocols of the TLS settings are offered."""
     context = party.server()
     context.set_alpn_protocols(["other", "mine"])
-    chosen: list[str | None] = []
+    chosen: list[ssl.SSLSocket | ssl.SSLObject] = []
     async with Broker() as broker:
         endpoint = crt.endpoint("mqtts", await broker.start(ssl=context))
         context.sni_callback = lambda sock, _name, _context: chosen.append(sock)
@@ -97,8 +97,8 @@ async def test_mutual_tls(crt: Any, party: Any, tmp_path: Path, way: str) -> Non
         pems = {"certificate_pem": mine.certificate_pem, "private_key_pem": mine.key_pem}
         driver = crt.driver(Options(ca_pem=party.authority.ca_pem, **pems))
     else:
-        files = {"cert_file": certificate, "key_file": key if way == "files" else None}
-        driver = crt.driver(tls=TLS(ca_file=party.ca_file, **files))
+        key_file = key if way == "files" else None
+        driver = crt.driver(tls=TLS(ca_file=party.ca_file, cert_file=certificate, key_file=key_file))
     async with Broker() as broker:
         await (await crt.connect(driver, crt.endpoint("mqtts", await broker.start(ssl=context)))).disconnect()
         assert [entry.code for entry in broker.ledger.connects()] == [0]

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from switchgear.cause import Cause
+from switchgear.delivery import Delivery, Waits
+from switchgear.drivers.base import Filter
+from switchgear.errors import InvalidOption
+from switchgear.message import Properties
+from switchgear.testing.broker import packets as p
+from switchgear.testing.broker.listener import Listener as Port
+from switchgear.testing.driver_contract import Ear, Puppet, _Wire
+from switchgear_awscrt.mailbox import Mailbox
+from switchgear_awscrt.publisher import publisher
+from switchgear_awscrt.sdk import sdk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+import contextlib
+
+
+@contextlib.asynccontextmanager
+async def served(**values: Any) -> AsyncIterator[tuple[Puppet, int]]:
+    """A puppet and its port."""
+    puppet = Puppet(5, **values)
+    port = Port(lambda: _Wire(puppet), host="127.0.0.1", port=0, ssl=None, scheme="mqtt")
+    await port.open()
+    try:
+        yield puppet, port.port
+    finally:
+        port.release()
+        for transport in puppet.transports:
+            transport.abort()
+        await asyncio.sleep(0.01)
+
+
+def delivery(payload: bytes = b"x", qos: int = 1, **more: Any) -> Delivery:
+    """A message."""
+    return Delivery(Waits(), 1, "t", payload, qos, False, **more)
+
+
+async def test_pingreq_of_the_sdk(crt: Any) -> None:
+    """Once the broker has proved healthy the SDK's own PINGREQ keeps the connection alive, and finds a dead peer."""
+    async with served() as (puppet, port):
+        ear = Ear()
+        driver = crt.driver(keepalive=1, connect_timeout=0.3, ack_timeout=None)
+        connection = await crt.connect(driver, crt.endpoint("mqtt", port), ear)
+        asking = asyncio.ensure_future(connection.subscribe([Filter("t")]))
+        packet = await puppet.take()
+        assert isinstance(packet, p.Subscribe)
+        puppet.send(p.Suback(packet.packet_id, (0,)))
+        await asking
+        assert await puppet.take() == p.Pingreq()
+        await ear.until_lost()
+        assert [failure.cause for failure in ear.lost] == [Cause.KEEPALIVE_TIMEOUT]
+
+
+async def test_the_sdk_never_tries_again(crt: Any) -> None:
+    """After a refusal or a loss the SDK makes no second attempt, whatever it would do by itself."""
+    async with served() as (puppet, port):
+        ear = Ear()
+        await crt.connect(crt.driver(), crt.endpoint("mqtt", port), ear)
+        puppet.transports[-1].close()
+        await ear.until_lost()
+        puppet.connack = p.Connack(0x88)
+        with pytest.raises(Exception, match="broker unavailable"):
+            await crt.connect(crt.driver(), crt.endpoint("mqtt", port))
+        await asyncio.sleep(0.3)
+        assert len(puppet.connects) == 2
+
+
+async def test_client_says_nothing_of_itself(crt: Any) -> None:
+    """No user name is sent where none is given: the SDK's metrics, which only AWS understands, are off."""
+    async with served() as (puppet, port):
+        await (await crt.connect(crt.driver(), crt.endpoint("mqtt", port))).disconnect()
+        assert puppet.connects[0].username is None
+
+
+async def test_qos_2_never_reaches_the_sdk(crt: Any) -> None:
+    """A message of QoS 2 that an outbox holds from other times, or a filter, is refused with the reason."""
+    async with served() as (_, port):
+        connection = await crt.connect(crt.driver(), crt.endpoint("mqtt", port))
+        with pytest.raises(InvalidOption, match="no QoS 2"):
+            connection.send(delivery(qos=2))
+        with pytest.raises(InvalidOption, match="no QoS 2"):
+            await connection.subscribe([Filter("t", 2)])
+        assert connection.in_flight == 0
+        connection.abort()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_private_name_of_the_sdk(crt: Any, monkeypatch: pytest.MonkeyPatch, is_known: bool) -> None:  # noqa: FBT001 - a parameter
+    """The private call takes what we give it; where it does not, the public one is used, and both carry everything."""
+    calls: list[str] = []
+    native = sdk().native.mqtt5_client_publish
+    public = sdk().mqtt5.Client.publish
+
+    def watched(*values: Any) -> Any:
+        if not is_known and calls[-1:] != ["public"]:
+            calls.append("refused")
+            raise TypeError("another number of parameters")
+        calls.append("native")
+        return native(*values)
+
+    def publish(self: Any, packet: Any) -> Any:
+        calls.append("public")
+        return public(self, packet)
+
+    monkeypatch.setattr(sdk().native, "mqtt5_client_publish", watched)
+    monkeypatch.setattr(sdk().mqtt5.Client, "publish", publish)
+    about = Properties(content_type="c", user=(("a", "b"),))
+    async with served() as (puppet, port):
+        ear = Ear()
+        connection = await crt.connect(crt.driver(), crt.endpoint("mqtt", port), ear)
+        for qos in (0, 1):
+            connection.send(delivery(b"plain", qos))
+            connection.send(delivery(b"with", qos, properties=about))
+        packets: list[Any] = [await puppet.take() for _ in range(4)]
+        assert [(each.payload, each.qos) for each in packets] == [
+            (b"plain", 0),
+            (b"with", 0),
+            (b"plain", 1),
+            (b"with", 1),
+        ]
+        assert packets[1].properties.user_properties == (("a", "b"),)
+        puppet.send(*(p.Puback(each.packet_id, code) for each, code in zip(packets[2:], (0, 0x97), strict=True)))
+        await ear.until(lambda: len(ear.acknowledged) == 2)
+        assert [code for _, code in ear.acknowledged] == [0, 0x97]
+        await connection.disconnect()
+    assert ("public" in calls) is (not is_known)
+
+
+async def test_message_that_the_sdk_refuses(crt: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A message that the SDK will not send ends as refused, with a line in the log; the connection lives."""
+    async with served() as (puppet, port):
+        ear = Ear()
+        connection = await crt.connect(crt.driver(), crt.endpoint("mqtt", port), ear)
+        connection._puback(delivery(), 5147, 1, 0, None, None)
+        connection.in_flight = 1
+        await ear.until(lambda: bool(ear.acknowledged))
+        assert [code for _, code in ear.acknowledged] == [0x80]
+        assert ear.lost == []
+        connection.send(delivery(b"after", 0))
+        packet = await puppet.take()
+        assert isinstance(packet, p.Publish)
+        connection.abort()
+    (record,) = [record for record in caplog.records if record.message == "switchgear.message_not_sent"]
+    assert "PACKET_VALIDATION" in record.__dict__["error"]
+
+
+async def test_one_wake_up_for_many() -> None:
+    """However many callbacks come while the loop sleeps, it is woken once, and hears them in their order."""
+    heard: list[int] = []
+    batches = 0
+    wakes = 0
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+
+    def after() -> None:
+        nonlocal batches
+        batches += 1
+
+    def counted(*values: Any) -> Any:
+        nonlocal wakes
+        wakes += 1
+        return wake(*values)
+
+    mail = Mailbox(after)
+    mail._loop = type("Loop", (), {"call_soon_threadsafe": staticmethod(counted)})()
+    for number in range(1000):
+        mail.post(heard.append, number)
+    await asyncio.sleep(0.01)
+    assert heard == list(range(1000))
+    assert (batches, wakes) == (1, 1)
+
+
+def test_callbacks_after_the_loop() -> None:
+    """A callback that comes when the loop is closed is dropped, without an error on the SDK's thread."""
+
+    async def make() -> Mailbox:
+        return Mailbox(lambda: None)
+
+    mail = asyncio.run(make())
+    mail.post(print, "nobody is there")
+
+
+def test_publisher_needs_no_private_name() -> None:
+    """An SDK without the private name is published to by its public one."""
+    sent: list[Any] = []
+
+    class Future:
+        def add_done_callback(self, done: Any) -> None:
+            sent.append(done)
+
+    class Client:
+        def publish(self, packet: Any) -> Future:
+            sent.append(packet)
+            return Future()
+
+    async def publish() -> None:
+        without = type("Sdk", (), {"native": object(), "mqtt5": sdk().mqtt5})
+        publisher(without, Client())(delivery(b"x", 1), lambda *_: None)
+
+    asyncio.run(publish())
+    assert sent[0].payload == b"x"

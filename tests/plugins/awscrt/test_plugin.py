@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import switchgear
+import switchgear_awscrt
+from switchgear import Will
+from switchgear.drivers.base import DriverSettings
+from switchgear.errors import InvalidOption
+from switchgear.testing.broker import Broker
+from switchgear_awscrt import sdk as door
+
+SETTINGS = DriverSettings(client_id="c", protocol="5", keepalive=60, connect_timeout=5.0)
+
+
+def test_importing_it_costs_nothing() -> None:
+    """Loading the plugins imports nothing of the SDK: those who do not use the driver do not pay for it."""
+    program = (
+        "import sys, switchgear.plugins as p; r = p.Registry.load();"
+        "print('awscrt' in r.known_drivers(), any(m.split('.')[0] in ('awscrt', '_awscrt', 'awsiot') for m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
+def test_missing_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the SDK the driver ends in one line that says what to install."""
+    door._sdk.cache_clear()
+    monkeypatch.setitem(sys.modules, "awscrt.mqtt5", None)
+    try:
+        with pytest.raises(InvalidOption) as caught:
+            switchgear.connect("mqtt://localhost", driver="awscrt", protocol="5")
+    finally:
+        door._sdk.cache_clear()
+    text = str(caught.value)
+    assert "pip install awsiotsdk" in text
+    assert "awscrt" in text
+    assert "\n" not in text
+
+
+def test_other_names() -> None:
+    """A driver of another name is none of its business, and its options are not even looked at."""
+    assert switchgear_awscrt.provide_driver("paho", SETTINGS, {"nonsense": 1}) is None
+
+
+def test_options_of_the_plugin() -> None:
+    """The options of ``plugin_options`` reach the driver, and a wrong one is refused when the transport is made."""
+    with pytest.raises(InvalidOption, match="nonsense"):
+        switchgear.connect(
+            "mqtt://localhost", driver="awscrt", protocol="5", plugin_options={"awscrt": {"nonsense": 1}}
+        )
+
+
+def test_protocol() -> None:
+    """MQTT 3.1.1 is refused when the transport is made, with what the driver speaks."""
+    with pytest.raises(InvalidOption, match=r"'protocol'.*'awscrt' does not speak 3\.1\.1; valid options: 5"):
+        switchgear.connect("mqtt://localhost", driver="awscrt", protocol="3.1.1")
+
+
+async def test_qos_2() -> None:
+    """QoS 2 is refused where it is asked for: in a publish, a filter or the will, with the reason."""
+    with pytest.raises(InvalidOption, match=r"will\.qos.*'awscrt' carries no QoS 2.*valid options: 0, 1"):
+        switchgear.aio.connect("mqtt://localhost", driver="awscrt", protocol="5", will=Will(topic="w", qos=2))
+    async with Broker() as broker:
+        await broker.start()
+        async with switchgear.aio.connect(broker.uri, driver="awscrt", protocol="5") as transport:
+            for call in (lambda: transport.publish("t", b"", qos=2), lambda: transport.subscribe("t", qos=2)):
+                with pytest.raises(InvalidOption, match=r"'qos'.*'awscrt' carries no QoS 2"):
+                    call()
+            subscription = transport.subscribe("t", qos=1)
+            await transport.wait_connected(10)
+            await transport.publish("t", b"hello", qos=1)
+            async for message in subscription:
+                assert message.payload == b"hello"
+                break
