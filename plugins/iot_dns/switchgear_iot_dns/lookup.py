@@ -7,6 +7,7 @@ one name that run at the same time are one; none is remembered.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -42,28 +43,42 @@ class _Running:
     answer: Answer | None = None
 
 
-_running: dict[tuple[object, ...], _Running] = {}
-_lock = threading.Lock()
+@define(eq=False)
+class _Board:
+    """Every look-up under way."""
+
+    lock: threading.Lock = field(factory=threading.Lock)
+    running: dict[tuple[object, ...], _Running] = field(factory=dict)
+
+    def forget(self) -> None:
+        """In a forked child: the threads are not there."""
+        self.lock = threading.Lock()
+        self.running.clear()
+
+
+_board: Final = _Board()
+os.register_at_fork(after_in_child=_board.forget)
 
 
 def look(host: str, resolver: str | tuple[str, ...], timeout: float) -> Answer:
     """Where *host* leads, asked now; blocks for *timeout* seconds at most. Since: 0.1."""
     key = (host, resolver)
-    with _lock:
-        running = _running.get(key)
+    with _board.lock:
+        running = _board.running.get(key)
         if running is None:
-            if len(_running) >= MOST:
+            if len(_board.running) >= MOST:
                 return Answer(Kind.UNKNOWN, detail=f"{MOST} look-ups hang already")
-            running = _running[key] = _Running(time.monotonic())
+            running = _board.running[key] = _Running(time.monotonic())
             work = threading.Thread(
                 target=_work, args=(key, running, host, resolver, timeout), name=f"switchgear-dns-{host}", daemon=True
             )
             try:
                 work.start()
             except RuntimeError as error:
-                del _running[key]
+                del _board.running[key]
                 return Answer(Kind.UNKNOWN, detail=f"no thread for the look-up: {error}")
-    running.ended.wait(timeout)
+    # One that hangs already is not waited for anew: many transports ask for one name, and hooks have few threads.
+    running.ended.wait(max(0.0, running.began + timeout - time.monotonic()))
     if running.answer is None:
         since = time.monotonic() - running.began
         return Answer(Kind.UNKNOWN, detail=f"the resolver has not answered for {since:.1f} s")
@@ -84,8 +99,8 @@ def _work(
         logger.debug("switchgear.iot_dns.lookup_failed", exc_info=True, extra={"host": host})
         running.answer = Answer(Kind.UNKNOWN, detail=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     finally:
-        with _lock:
-            _running.pop(key, None)
+        with _board.lock:
+            _board.running.pop(key, None)
         running.ended.set()
 
 

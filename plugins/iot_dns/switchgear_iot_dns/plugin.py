@@ -64,8 +64,10 @@ class Memory:
     """Answers in a row, while it is watched, that name another target."""
     supposed: str = ""
     """Its target, where it is not known: the first that was named."""
+    moves_at: float | None = None
+    """When a move begins that was decided on."""
     wanted: str = ""
-    """Where a move was to lead."""
+    """Where it was to lead."""
 
 
 @hookimpl
@@ -136,7 +138,7 @@ def before_reconnect(context: Context) -> Verdict | None:
         memory.settling = Settling(settings, _loss(context), used, began)
     decision = memory.settling.hear(_look(context, endpoint, memory), context.now)
     if not decision.goes:
-        return Recheck(settings.poll * _rng.uniform(0.9, 1.1), decision.why)
+        return Recheck(_soon(settings), decision.why)
     memory.settling = None
     memory.decided = decision.target
     is_new = bool(decision.target and used) and decision.target != used and decision.target not in memory.failed
@@ -155,24 +157,32 @@ def while_connected(context: Context) -> Recheck | Move | None:
     if not settings.watch:
         return None
     if memory.watched != context.generation:  # it is usable since now: the name was asked a moment ago
-        memory.watched, memory.row, memory.supposed = context.generation, 0, ""
+        memory.watched, memory.row, memory.supposed, memory.moves_at = context.generation, 0, "", None
         return Recheck(_pause(settings), f"where the name leads, every {settings.watch:g} s")
     answer = _look(context, endpoint, memory)
     used = _used(endpoint, memory) or memory.supposed
+    if answer.kind is Kind.UNKNOWN and memory.row:
+        return Recheck(_soon(settings), f"where the name leads: {answer}; that does not count")
     if answer.kind is not Kind.TARGET:
-        memory.row = memory.row if answer.kind is Kind.UNKNOWN else 0
+        memory.row, memory.moves_at = 0, None
         return Recheck(_pause(settings), f"where the name leads: {answer}; that is no switch")
     if not used:  # the driver found the way when we could not: all that can be seen is a change from now on
         used = memory.supposed = answer.target
     if answer.target == used:
-        memory.row = 0
+        memory.row, memory.moves_at = 0, None
         return Recheck(_pause(settings), f"the name leads to {used}, where we are")
-    memory.row += 1
+    if answer.target != memory.wanted:
+        memory.row, memory.moves_at, memory.wanted = 0, None, answer.target
+    memory.row = min(memory.row + 1, settings.answers)
     seen = f"the name leads to {answer.target} now, not to {used}: {memory.row} of {settings.answers} answers"
     if memory.row < settings.answers:
-        return Recheck(settings.poll * _rng.uniform(0.9, 1.0), seen)
-    memory.wanted = answer.target
-    return Move(seen, window=settings.window, drain=settings.drain)
+        return Recheck(_soon(settings), seen)
+    if memory.moves_at is None:
+        memory.moves_at = context.now + _rng.uniform(0, settings.window)
+    left = memory.moves_at - context.now
+    if left > 0:  # the window is waited for here, so that the name is asked once more before the move
+        return Recheck(left, f"{seen}; moving in {left:.1f} s")
+    return Move(seen, window=0, drain=settings.drain)
 
 
 def _memory(context: Context, endpoint: Endpoint) -> Memory | None:
@@ -219,6 +229,11 @@ def _look(context: Context, endpoint: Endpoint, memory: Memory) -> Answer:
     """Where the name of *endpoint* leads now; well within the time that a hook has."""
     most = SHARE * (context.profile.hook_timeout if context.profile is not None else 5.0)
     return look(endpoint.host, memory.settings.resolver, min(memory.settings.timeout, most))
+
+
+def _soon(settings: Settings) -> float:
+    """Seconds to the next look while something is to be settled."""
+    return settings.poll * _rng.uniform(0.9, 1.1)
 
 
 def _pause(settings: Settings) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -254,3 +255,24 @@ def test_what_nobody_foresaw_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None
 
     resolve_as(monkeypatch, resolve)
     assert look(NAME, "os", 60) == Answer(Kind.UNKNOWN, detail="RuntimeError: a bug of somebody's")
+
+
+def test_a_forked_child_looks_up_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up that hung in the parent is not waited for in the child, where its thread is not."""
+    release = threading.Event()
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        assert release.wait(60)
+        return []
+
+    resolve_as(monkeypatch, resolve)
+    try:
+        look(NAME, "os", 0.01)
+        child = os.fork()
+        if child == 0:
+            resolve_as(monkeypatch, lambda *_, **__: [(2, 1, 6, EAST, ("127.0.0.2", 0))])
+            os._exit(0 if look(NAME, "os", 5.0) == Answer(Kind.TARGET, EAST) else 1)
+        _, status = os.waitpid(child, 0)
+    finally:
+        release.set()
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -74,6 +74,11 @@ class Stage:
                 await asyncio.sleep(0.001)
         return self.now - began
 
+    async def until_seen(self, words: str) -> None:
+        """Return when the watch has said *words*."""
+        while not any(words in why for why in self.told("watched")):  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.1)
+
     def flip(self, target: str = WEST) -> None:
         self.leads_to = lambda: Answer(Kind.TARGET, target)
 
@@ -320,6 +325,35 @@ def test_the_watch_moves_without_a_kick(monkeypatch: pytest.MonkeyPatch) -> None
         f"plugin 'iot_dns': the name leads to {WEST} now, not to {EAST}: 3 of 3 answers"
     ]
     assert stage.told("watched")[-1] == f"the name leads to {WEST}, where we are"
+
+
+def test_a_switch_that_is_taken_back_moves_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is asked once more when the window is over: who has not moved by then stays when it leads back."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.flip(WEST)
+        await stage.until_seen("moving in")
+        stage.flip(EAST)
+        await asyncio.sleep(3600)
+        assert stage.region == EAST
+
+    stage = run(monkeypatch, scenario, f"iot+dns://{NAME}?watch=20&window=600")
+    assert stage.told("move_scheduled") == []
+
+
+def test_the_dns_fails_while_a_move_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A move that is decided on waits for one more answer, however many queries fail, and then takes place."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.flip(WEST)
+        await stage.until_seen("moving in")
+        stage.leads_to = lambda: FAILED
+        await asyncio.sleep(30)
+        assert stage.region == EAST
+        stage.flip(WEST)
+        assert await stage.until(WEST) < 1.2
+
+    run(monkeypatch, scenario, f"iot+dns://{NAME}?watch=20&window=5")
 
 
 def test_the_watch_is_not_fooled(monkeypatch: pytest.MonkeyPatch) -> None:
