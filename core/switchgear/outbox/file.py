@@ -23,6 +23,7 @@ from switchgear.errors import UnreadableFile
 from switchgear.outbox.lock import FileLock
 from switchgear.outbox.rows import BLOCK, Block, Row, pack_rows
 from switchgear.outbox.salvage import COLUMNS, as_row, salvage
+from switchgear.outbox.wal import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -385,11 +386,11 @@ def _check_place(path: str) -> None:
         raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} does not exist; make it first")
     if place.exists():
         if not stat.S_ISREG(place.stat().st_mode):
-            raise UnreadableFile(path, "outbox", "it is no regular file")
+            raise UnreadableFile(path, "outbox", "it is no regular file; name one")
         if not os.access(place, os.R_OK | os.W_OK):
-            raise UnreadableFile(path, "outbox", "it is read-only for this user")
+            raise UnreadableFile(path, "outbox", "it is read-only for this user; make it writable")
     elif not os.access(folder, os.W_OK):
-        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user")
+        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user; make it writable")
 
 
 def _create(path: str) -> None:
@@ -404,6 +405,8 @@ def _create(path: str) -> None:
 
 
 def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFile:
+    if is_cut(path):
+        raise sqlite3.DatabaseError("its write-ahead log is broken")
     db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]

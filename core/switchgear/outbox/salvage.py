@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from switchgear.outbox.rows import Row
+from switchgear.outbox.wal import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +50,9 @@ def salvage(path: str) -> Iterator[Row]:
             yield from _carved(path, low, high)
             yield from reversed(tail)
             return
-        if found:
+        if found and not is_cut(path):
             return
-    yield from _carved(path, 0, 1 << 62)
+    yield from (row for row in _carved(path, -1, 1 << 62) if row.sequence not in found)
 
 
 def _open(path: str) -> sqlite3.Connection:
@@ -109,7 +110,7 @@ class _Pages:
         pages = cls(size, data)
         with contextlib.suppress(OSError):
             wal = Path(f"{path}-wal").read_bytes()
-            salts = wal[16:24]
+            salts = wal[40:48]  # of the first frame: those of the header may be what is broken
             for start in range(32, len(wal) - size - 23, size + 24):
                 if wal[start + 8 : start + 16] == salts:  # else: of an older round
                     pages.newer[int.from_bytes(wal[start : start + 4], "big")] = wal[start + 24 : start + 24 + size]

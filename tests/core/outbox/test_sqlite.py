@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sqlite3
 import subprocess
@@ -21,6 +22,8 @@ from switchgear.outbox import SqliteOutbox
 from switchgear.outbox import file as outbox_file
 from switchgear.outbox import sqlite as module
 from switchgear.outbox.salvage import salvage
+from switchgear.outbox.stored import StoredDelivery
+from switchgear.outbox.wal import is_cut
 
 S = DeliveryState
 Open = Callable[..., SqliteOutbox]
@@ -168,6 +171,25 @@ def test_the_file_is_emptied(opened: Open, path: Path) -> None:
     assert rows(path) == []
     assert path.stat().st_size < large / 50
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.lock"]
+
+
+def test_memory_comes_back(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog has few objects in memory, and when it has drained none is left."""
+    monkeypatch.setattr(module, "WINDOW", 50)
+    monkeypatch.setattr(module, "LOW", 20)
+
+    def objects() -> int:
+        gc.collect()
+        return sum(isinstance(thing, StoredDelivery) for thing in gc.get_objects())
+
+    before = objects()
+    outbox = opened()
+    put(outbox, 3000)
+    assert objects() - before <= 51
+    assert len(numbers(outbox)) == 3000
+    assert outbox.writer.wait(lambda: not outbox.writer.removals and not outbox.writer._is_committing, 10)
+    assert objects() - before <= 1
+    assert not outbox._live
 
 
 def test_sequences_never_come_again(opened: Open) -> None:
@@ -446,6 +468,40 @@ def test_broken_while_it_is_used(opened: Open, path: Path) -> None:
     assert heard(outbox)["outbox_recovered"]["path"] == str(path)
     assert rows(path) == list(range(1, 52))
     assert numbers(outbox) == list(range(51))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_flipped_byte_in_the_log(opened: Open, path: Path, tmp_path: Path, seed: int) -> None:
+    """After a kill a flipped byte in the write-ahead log costs at most the row that it is in, not all that came later."""
+    outbox = opened()
+    for _ in range(8):
+        put(outbox, 50, size=100)
+    dead = tmp_path / "dead" / "outbox"
+    dead.parent.mkdir()
+    for name in (path, Path(f"{path}-wal")):  # what a kill leaves
+        (dead.parent / name.name.replace(path.name, dead.name)).write_bytes(name.read_bytes())
+    log = Path(f"{dead}-wal")
+    data = bytearray(log.read_bytes())
+    assert not is_cut(str(dead))
+    place = [0, 10, 20, 26][seed] if seed < 4 else len(data) * (seed - 3) // 6
+    data[place] ^= 0x55
+    log.write_bytes(data)
+    again = opened(dead)
+    assert heard(again)["outbox_recovered"]["why"] == "its write-ahead log is broken"
+    found = [delivery.sequence for delivery in again.pending]
+    assert found == sorted(set(found))
+    assert len(found) >= 399
+
+
+def test_a_commit_that_was_cut_off(opened: Open, path: Path, tmp_path: Path) -> None:
+    """The rest of a transaction that a kill interrupted is no broken log: nothing is moved aside."""
+    put(opened(), 50)
+    dead = tmp_path / "dead"
+    dead.write_bytes(path.read_bytes())
+    Path(f"{dead}-wal").write_bytes(Path(f"{path}-wal").read_bytes()[:-10])
+    again = opened(dead)
+    assert heard(again) == {}
+    assert len(again) == 0
 
 
 # A full disk. ---------------------------------------------------------------------------------------------------------
