@@ -217,7 +217,7 @@ class OutboxFile:
     ) -> tuple[list[Row], list[int], bool]:
         """Rows between the sequences *after* and *before*, the first or the *newest*, at most *limit*, in order.
 
-        With them the sequences of unsound ones, and whether these were all.
+        With them the sequences of unsound ones, and whether these were all. When they were accepted is left out.
         """
         chosen = f"sequence > ? AND sequence < ? ORDER BY sequence {'DESC' if newest else 'ASC'} LIMIT ?"
         wanted = limit
@@ -230,15 +230,12 @@ class OutboxFile:
                 break
             wanted = max(1, wanted // 4)
         query = f"{_GATHER} (SELECT * FROM message WHERE {chosen})"  # noqa: S608 - our text
-        text, count = self.db.execute(query, (after, before, wanted)).fetchone()
-        rows: list[Row] = []
-        bad: list[int] = []
-        try:
-            for line in (text or "").split(";") if count else ():
-                row = _parse(line)
-                (rows if row.is_sound else bad).append(row if row.is_sound else row.sequence)  # type: ignore[arg-type]  # each to its own
-        except (ValueError, TypeError):
+        numbers, data, count = self.db.execute(query, (after, before, wanted)).fetchone()
+        rows = _split(numbers or "", data or "", count)
+        if rows is None or not all(row.is_sound for row in rows):
             rows, bad = self._read_singly(chosen, (after, before, wanted))
+        else:
+            bad = []
         rows.sort(key=lambda row: row.sequence)
         return rows, bad, count < wanted
 
@@ -295,23 +292,30 @@ _QUARANTINE: Final = (
 )
 
 _GATHER: Final = (
-    "SELECT group_concat(sequence || ',' || flags || ',' || ifnull(expires_at, '') || ',' || checksum || ',' ||"
-    " accepted_at || ',' || hex(topic) || ',' || hex(payload) || ',' || hex(extra), ';'), count(*) FROM"
+    "SELECT group_concat(printf('%d,%d,%s,%d,%d,%d,%d', sequence, flags, expires_at, checksum, length(topic),"
+    " length(payload), length(extra)), ';'), group_concat(hex(topic) || hex(payload) || hex(extra), ''), count(*) FROM"
 )
 
 
-def _parse(line: str) -> Row:
-    sequence, flags, expires_at, sum_, accepted_at, topic, payload, extra = line.split(",")
-    return Row(
-        int(sequence),
-        bytes.fromhex(topic),
-        bytes.fromhex(payload),
-        int(flags),
-        bytes.fromhex(extra),
-        int(accepted_at),
-        int(expires_at) if expires_at else None,
-        int(sum_),
-    )
+def _split(numbers: str, text: str, count: int) -> list[Row] | None:
+    """The rows that `_GATHER` has gathered; None when some do not have the types of a row."""
+    rows: list[Row] = []
+    at = 0
+    try:
+        data = bytes.fromhex(text)
+        for line in numbers.split(";") if numbers else ():
+            sequence, flags, expiry, sum_, topic, payload, extra = line.split(",")
+            body = at + int(topic)
+            end = body + int(payload)
+            last = end + int(extra)
+            until = int(expiry) if expiry else None
+            rows.append(
+                Row(int(sequence), data[at:body], data[body:end], int(flags), data[end:last], 0, until, int(sum_))
+            )
+            at = last
+    except ValueError:
+        return None
+    return rows if at == len(data) and len(rows) == count else None
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 from attrs import frozen
@@ -38,29 +38,25 @@ class Block:
     size: int
 
 
-@frozen(eq=False)
-class Row:
-    """One row of the table ``message``.
-
-    Attributes:
-        sequence: The order of acceptance, over all processes.
-        topic: UTF-8.
-        payload: As it was published.
-        flags: QoS, plus 4 for retain.
-        extra: Properties as JSON; empty when there are none.
-        accepted_at: Milliseconds since 1970.
-        expires_at: Milliseconds of the file's own time (`switchgear.outbox.clock`); None: never.
-        checksum: `checksum` of the others.
-    """
+class Row(NamedTuple):
+    """One row of the table ``message``; a tuple, for a backlog of a million has as many."""
 
     sequence: int
+    """The order of acceptance, over all processes."""
     topic: bytes
+    """UTF-8."""
     payload: bytes
+    """As it was published."""
     flags: int
+    """QoS, plus 4 for retain."""
     extra: bytes
+    """Properties as JSON; empty when there are none."""
     accepted_at: int
+    """Milliseconds since 1970."""
     expires_at: int | None
+    """Milliseconds of the file's own time (`switchgear.outbox.clock`); None: never."""
     checksum: int
+    """`checksum` of the others."""
 
     @property
     def qos(self) -> int:

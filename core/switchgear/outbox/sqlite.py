@@ -482,7 +482,7 @@ class SqliteOutbox(MemoryOutbox):
     def _delivery_of(self, row: Row) -> StoredDelivery:
         expires_at = None if row.expires_at is None else row.expires_at / 1000 - self._time.offset
         try:
-            properties = unpack_properties(row.extra)
+            properties = unpack_properties(row.extra) if row.extra else None
         except (ValueError, TypeError, KeyError):  # of a version that knew other ones: the message counts for more
             properties = None
         delivery = StoredDelivery(
@@ -491,8 +491,8 @@ class SqliteOutbox(MemoryOutbox):
             row.sequence,
             row.topic.decode("utf-8", "replace"),
             row.payload,
-            row.qos,
-            row.retain,
+            row.flags & 3,
+            row.flags & 4 != 0,
             properties,
             expires_at,
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from switchgear import Delivery
 
 SIZE = 1 << 20
-NO_ROOM = "full; make room"
+NO_ROOM = "its disk is full, make room"
 
 
 @pytest.fixture
