@@ -7,7 +7,6 @@ away at each step, and waits up to 5 ms to have it back while another thread is 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import os
 import shutil
@@ -524,10 +523,3 @@ def _aside(path: str) -> str:
     Path(f"{path}-shm").unlink(missing_ok=True)
     Path(path).replace(name)
     return name
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether *error* says that the disk is full."""
-    if isinstance(error, OSError):
-        return error.errno in {errno.ENOSPC, errno.EDQUOT}
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
