@@ -48,22 +48,28 @@ class Streak:
     Attributes:
         rebuilds: New drivers in a row that did not help.
         generation: Of the ending that was last decided upon.
-        lost_at: When that connection was lost; with the generation, it tells two endings apart.
         connected_at: When its present or last connection became usable.
         is_exhausted: Whether its budget was used up at the last decision.
     """
 
     rebuilds: int = 0
     generation: int = 0
-    lost_at: float = 0.0
     connected_at: float = 0.0
     is_exhausted: bool = False
 
-    def is_known(self, generation: int, lost_at: float) -> bool:
+    def is_known(self, generation: int) -> bool:
         """Whether this ending was decided upon before; otherwise it is noted. A plugin may be asked more than once."""
-        known = generation == self.generation and abs(lost_at - self.lost_at) < 0.001
-        self.generation, self.lost_at = generation, lost_at
+        known = generation == self.generation
+        self.generation = generation
         return known
+
+    def note(self, way: str | None) -> bool:
+        """What was decided; whether it is the first time in a row that nothing is left to do."""
+        is_first = way is None and not self.is_exhausted
+        self.is_exhausted = way is None
+        if way is not None:
+            self.rebuilds = self.rebuilds + 1 if way == "rebuild" else 0
+        return is_first
 
     def judge(self, worked_until: float, stable_after: float) -> None:
         """Forget the rebuilds that helped: the connection that now ended had worked for *stable_after* seconds."""

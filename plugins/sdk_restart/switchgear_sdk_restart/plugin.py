@@ -23,30 +23,31 @@ if TYPE_CHECKING:
 
     from switchgear.hookspecs import Context, Verdict
 
-    from switchgear_sdk_restart.budget import Decision
     from switchgear_sdk_restart.options import Options
 
 STABLE_AFTER: Final = 10.0
 """Seconds that a connection must last for its rebuild to have helped, where no profile says ``stable_after``."""
 
-MOST_TRANSPORTS: Final = 10_000
-"""Transports whose rebuilds are remembered; beyond that all are forgotten, and the budget alone bounds."""
-
-LONGEST_WINDOW: Final = 30 * 86400.0
-"""Seconds, the largest ``window``: what is older counts for nobody."""
+MOST: Final = 10_000
+"""Restarts that are remembered: more than any budget, for as many transports as a process has wedged ones."""
 
 logger = logging.getLogger("switchgear.plugins.sdk_restart")
 
 
 @define(eq=False)
 class Book:
-    """The restarts of this process and of those before it, and what each transport went through. Guarded by its lock."""
+    """The restarts of this process and of those before it. Guarded by its lock.
+
+    Attributes:
+        history: The oldest first.
+        unreadable: Why what an earlier process left cannot be read: it may have been restarted any number of times.
+        is_greeted: Whether it was told that this process was executed again, or it was not.
+        is_warned: Whether it was told that it cannot be.
+    """
 
     history: list[Restarted] = field(factory=list)
     unreadable: str | None = None
-    """Why what an earlier process left cannot be read: then it may have been restarted any number of times."""
-    streaks: dict[str, Streak] = field(factory=dict)
-    is_greeted: bool = False
+    is_greeted: bool = True
     is_warned: bool = False
     lock: threading.Lock = field(factory=threading.Lock)
 
@@ -57,23 +58,10 @@ class Book:
         if text is None:
             return cls()
         try:
-            return cls(taken_over(text, os.getpid()))
+            history = taken_over(text, os.getpid())
         except ValueError as error:
             return cls(unreadable=f"{process.VARIABLE} in its environment cannot be read ({error})")
-
-    def streak(self, client_id: str) -> Streak:
-        """That of the transport *client_id*."""
-        if client_id not in self.streaks and len(self.streaks) >= MOST_TRANSPORTS:
-            self.streaks.clear()
-        return self.streaks.setdefault(client_id, Streak())
-
-    def note(self, decision: Decision, client_id: str, now: float) -> None:
-        """*decision* is carried out."""
-        assert decision.way is not None
-        self.history = [r for r in self.history if r.at > now - LONGEST_WINDOW]
-        self.history.append(Restarted(now, decision.way, decision.why, client_id))
-        streak = self.streak(client_id)
-        streak.rebuilds = streak.rebuilds + 1 if decision.way == "rebuild" else 0
+        return cls(history, is_greeted=not history)
 
 
 BOOK: Final = Book.open()
@@ -107,13 +95,12 @@ def check_options(options: Mapping[str, object]) -> None:
 @hookimpl
 def on_connected(context: Context) -> None:
     """Note since when a connection works, and greet after a re-execution. Since: 0.1."""
+    _streak(context).connected_at = context.now
     with BOOK.lock:
-        if context.client_id in BOOK.streaks:
-            BOOK.streaks[context.client_id].connected_at = context.now
-        last = next((r for r in reversed(BOOK.history) if r.way == "reexec"), None)
-        is_news, BOOK.is_greeted = not BOOK.is_greeted, True
-    if is_news and last is not None and context.client_id == last.client_id:
-        logger.warning("switchgear.sdk_restart.reexecuted", extra={"count": len(history()), "why": last.why})
+        told, BOOK.is_greeted = BOOK.is_greeted, True
+    if not told:
+        before = history()
+        logger.warning("switchgear.sdk_restart.reexecuted", extra={"count": len(before), "why": before[-1].why})
 
 
 @hookimpl
@@ -121,10 +108,14 @@ def on_disconnect(context: Context) -> None:
     """Judge whether the last rebuilds helped. Since: 0.1."""
     if context.was_connected:
         stable_after = STABLE_AFTER if context.profile is None else context.profile.stable_after
-        worked_until = context.now - context.outage - _silence(context)
-        with BOOK.lock:
-            if context.client_id in BOOK.streaks:
-                BOOK.streaks[context.client_id].judge(worked_until, stable_after)
+        _streak(context).judge(context.now - context.outage - _silence(context), stable_after)
+
+
+def _streak(context: Context) -> Streak:
+    """What this transport went through; only its own hooks touch it, one at a time."""
+    streak = context.notes.setdefault("streak", Streak())
+    assert isinstance(streak, Streak)
+    return streak
 
 
 def _silence(context: Context) -> float:
@@ -142,17 +133,18 @@ def before_reconnect(context: Context) -> Verdict | None:
     failure = context.failure
     if failure is None or failure.cause.name not in options.causes:
         return None
+    streak = _streak(context)
+    if streak.is_known(context.generation):
+        return None
     stops = _obstacle(options)
+    now = time.time()
     with BOOK.lock:
-        streak = BOOK.streak(context.client_id)
-        if streak.is_known(context.generation, context.now - context.outage):
-            return None
-        now = time.time()
         decision = decide(options, BOOK.history, context.client_id, streak.rebuilds, now=now, obstacle=stops)
-        is_first, streak.is_exhausted = not streak.is_exhausted, decision.way is None
         if decision.way is not None:
-            BOOK.note(decision, context.client_id, now)
+            noted = Restarted(now, decision.way, decision.why, context.client_id)
+            BOOK.history = [*BOOK.history[1 - MOST :], noted]
         used = recent(BOOK.history, context.client_id, now=now, window=options.window)
+    is_first = streak.note(decision.way)
     if decision.way is None:
         level = logging.ERROR if is_first else logging.DEBUG
         logger.log(level, "switchgear.sdk_restart.budget_exhausted", extra={"why": decision.why})

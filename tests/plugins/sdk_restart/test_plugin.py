@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from switchgear.hook_runner import InlineRunner
 from switchgear.testing import Fail, Hang, Script, Step, run_virtual
 from switchgear.testing.wedge import Wedge
 from switchgear_sdk_restart import plugin, process, program
-from switchgear_sdk_restart.budget import taken_over
+from switchgear_sdk_restart.budget import Restarted, Streak, carried, taken_over
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,14 @@ def test_the_budget_is_kept_and_told(caplog: pytest.LogCaptureFixture) -> None:
     assert [r.levelname for r in said if r.levelname != "DEBUG"] == ["ERROR"]
 
 
-def test_a_rebuild_that_helped_is_forgotten(book: plugin.Book) -> None:
+def streak_of(transport: AsyncTransport) -> Streak:
+    """What the plugin remembers of *transport*."""
+    streak = transport._strategies._notes["sdk_restart"]["streak"]
+    assert isinstance(streak, Streak)
+    return streak
+
+
+def test_a_rebuild_that_helped_is_forgotten() -> None:
     """After a connection that worked for stable_after the rebuilds in a row count anew; silence is no work."""
     script, wedge = Script(), Wedge()
 
@@ -133,7 +141,7 @@ def test_a_rebuild_that_helped_is_forgotten(book: plugin.Book) -> None:
                 wedge.on()
                 transport.publish("a")
                 await asyncio.sleep(SILENCE)
-                assert book.streaks["press-7"].rebuilds == rebuilds
+                assert streak_of(transport).rebuilds == rebuilds
 
     run_virtual(main())
 
@@ -145,7 +153,7 @@ def test_an_ending_is_decided_upon_once(book: plugin.Book) -> None:
     assert plugin.before_reconnect(evolve(asked, now=105.0, outage=6.0)) is None
     assert len(book.history) == 1
     assert plugin.before_reconnect(evolve(asked, generation=5)) is not None
-    assert plugin.before_reconnect(evolve(asked, generation=5, now=400.0)) is not None  # another transport, later
+    assert plugin.before_reconnect(evolve(asked, generation=5, notes={})) is not None  # another transport
 
 
 def _contexts() -> Any:
@@ -256,12 +264,19 @@ def test_a_failed_exec_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
         os.close(writing)
 
 
-def test_many_transports_are_forgotten() -> None:
-    """A process that makes and closes transports for ever does not remember all of them."""
-    book = plugin.Book()
-    for n in range(plugin.MOST_TRANSPORTS + 5):
-        book.streak(f"client-{n}")
-    assert len(book.streaks) <= plugin.MOST_TRANSPORTS
+def test_it_is_told_once_that_the_process_was_executed_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first connection of an image says how often and why the process was restarted; no other one does."""
+    before = [Restarted(1.0, "rebuild", "first", "press-7"), Restarted(2.0, "reexec", "then", "press-7")]
+    for text, expected in ((carried(before, os.getpid()), [(2, "then")]), (carried(before, 1), [])):
+        monkeypatch.setenv(process.VARIABLE, text)
+        monkeypatch.setattr(plugin, "BOOK", plugin.Book.open())
+        caplog.clear()
+        for context in itertools.islice(_contexts(), 3):
+            plugin.on_connected(context)
+        told = [vars(r) for r in caplog.records if r.message == "switchgear.sdk_restart.reexecuted"]
+        assert [(record["count"], record["why"]) for record in told] == expected
 
 
 def test_giving_up_wins() -> None:
