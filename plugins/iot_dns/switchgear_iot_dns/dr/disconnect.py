@@ -199,12 +199,12 @@ class Disconnector:
 
 
 def canaries(victims: Sequence[Victim], share: float) -> tuple[Victim, ...]:
-    """*share* of *victims*, at least one of each way from region to region when it is above 0, evenly spread."""
-    ways: dict[tuple[str, str], list[Victim]] = {}
+    """*share* of *victims*, at least one of each domain when it is above 0, evenly spread."""
+    domains: dict[str, list[Victim]] = {}
     for victim in victims:
-        ways.setdefault((victim.source, victim.target), []).append(victim)
+        domains.setdefault(victim.domain, []).append(victim)
     chosen: list[Victim] = []
-    for each in ways.values():
+    for each in domains.values():
         count = min(len(each), max(1, round(share * len(each)))) if share else 0
         chosen += [each[i * len(each) // count] for i in range(count)]
     return tuple(chosen)

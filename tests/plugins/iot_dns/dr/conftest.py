@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import ssl
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,13 @@ from switchgear_iot_dns.dr.testing.bench import ONE, TWO, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What botocore repeats, it repeats at once; how long it would have waited is not ours to test."""
+    backoff = importlib.import_module("botocore.retries.standard").ExponentialBackoff
+    monkeypatch.setattr(backoff, "delay_amount", lambda *_: 0.01)
 
 
 @pytest.fixture(scope="session")

@@ -2,19 +2,463 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from switchgear_iot_dns.dr.operations import Wishes
-from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
+import pytest
+from attrs import evolve
+from switchgear_iot_dns.dr.errors import (
+    Locked,
+    MissingPermission,
+    NotSwitched,
+    RegionSwitchError,
+    StalePlan,
+    Unfit,
+)
+from switchgear_iot_dns.dr.lock import Lock
+from switchgear_iot_dns.dr.operations import Wishes, load_saved
+from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from switchgear_iot_dns.dr.plan import Plan
     from switchgear_iot_dns.dr.testing import Bench
+
+EVERYBODY = ["lathe-1", "press-1", "press-2"]
+CHANGE = "POST .*/rrset"
+DELETE = "DELETE /connections/(?!.*probe)"
+
+
+def locked_by(bench: Bench) -> str | None:
+    return bench.operations().status()["lock"]  # type: ignore[no-any-return]  # JSON
+
+
+def save(bench: Bench, plan: Plan) -> Path:
+    import json
+
+    path = bench.folder / "saved.json"
+    path.write_text(json.dumps(plan.as_dict()))
+    return path
 
 
 def test_a_mode_is_brought_about(bench: Bench) -> None:
-    """After apply a record leads elsewhere, or a client of it is not in the target region."""
+    """After apply a record leads elsewhere, a client of it is not in the target region, or the lock is still there."""
     ended = bench.operations().apply("west", Wishes())
     assert ended.code == 0, ended.text
     assert bench.regions() == {ONE: WEST, TWO: WEST}
     assert bench.connected(EAST) == []
-    assert bench.connected(WEST) == ["lathe-1", "press-1", "press-2"]
+    assert bench.connected(WEST) == EVERYBODY
+    assert locked_by(bench) is None
+
+
+def test_only_clients_of_domains_that_move_are_disconnected(bench: Bench) -> None:
+    """A client of a domain that stays where it is was disconnected."""
+    assert bench.operations().apply("split", Wishes()).code == 0
+    assert bench.connected(EAST) == ["press-1", "press-2"]
+    assert bench.aws.fleets[EAST].ended == {"lathe-1": 1}
+
+
+def test_the_state_that_holds_is_left_alone(bench: Bench) -> None:
+    """Applying what holds already changes a record, disconnects somebody, asks, or is no success."""
+    before = bench.records(ONE)
+    ended = bench.operations().apply("east", Wishes())
+    assert (ended.code, ended.run) == (0, None)
+    assert bench.records(ONE) == before
+    assert bench.confirmed == []
+    assert bench.aws.count("route53", CHANGE) == 0
+    assert bench.aws.count("iotdata") == 0
+
+
+def test_applying_twice_changes_nothing_more(bench: Bench) -> None:
+    """The second apply of a mode disconnects somebody again."""
+    bench.operations().apply("west", Wishes())
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.aws.fleets[EAST].ended == dict.fromkeys(EVERYBODY, 1)
+    assert len(bench.journals()) == 1
+
+
+def test_no_is_no(bench: Bench) -> None:
+    """Something is changed, or a journal or lock is left, although the user said no."""
+    bench.answer = False
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 1
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert bench.journals() == []
+    assert bench.aws.count("route53", CHANGE) == 0
+
+
+def test_records_are_swapped_in_one_batch(bench: Bench) -> None:
+    """A moment exists at which one domain has switched and the other has not, or has no record at all."""
+    batches = []
+    bench.aws.on_change = lambda changes: (batches.append(changes), bench.mirror(changes))
+    bench.operations().apply("west", Wishes())
+    switch = [batch for batch in batches if any(each.type == "CNAME" for each in batch)]
+    assert [[(each.action, each.name) for each in batch] for batch in switch] == [
+        [("DELETE", ONE), ("CREATE", ONE), ("DELETE", TWO), ("CREATE", TWO)]
+    ]
+
+
+def test_the_ttl_alone_changes_without_a_kick(bench: Bench) -> None:
+    """A plan file with another TTL does not change the record, or disconnects people for it."""
+    bench.write(**{f'domains."{ONE}"': "ttl = 30"})
+    assert bench.operations().apply("east", Wishes()).code == 0
+    assert bench.records(ONE)[0].ttl == 30
+    assert bench.aws.count("iotdata", DELETE) == 0
+
+
+def test_a_missing_record_is_created(bench: Bench) -> None:
+    """A domain without a record gets none, or an error, or somebody is disconnected for it."""
+    bench.change("DELETE", ONE, "CNAME", [TARGETS[ONE][EAST]], ttl=0)
+    bench.dns.set_a(ONE, "127.0.0.1")
+    ended = bench.operations().apply("east", Wishes(despite_checks=True))
+    assert ended.code == 0, ended.text
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert bench.aws.count("iotdata", DELETE) == 0
+
+
+# The DNS phase
+
+
+def test_nobody_is_disconnected_while_a_change_is_pending(bench: Bench) -> None:
+    """A change that stays PENDING does not end the run at its deadline, or people are disconnected all the same."""
+    bench.aws.pending = math.inf
+    with pytest.raises(NotSwitched, match=r"Route 53 was not in sync after 180 s \(PENDING\)"):
+        bench.operations().apply("west", Wishes())
+    assert bench.aws.count("iotdata", DELETE) == 0
+    assert bench.entries()[-1]["outcome"] == "NOT_SWITCHED"
+    assert locked_by(bench) is None
+
+
+def test_a_pending_change_is_gone_on_with(bench: Bench) -> None:
+    """After a change that was not in sync in time, apply changes the record again, or does not finish."""
+    bench.aws.pending = math.inf
+    with pytest.raises(NotSwitched):
+        bench.operations().apply("west", Wishes())
+    bench.aws.pending = 0
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.connected(WEST) == EVERYBODY
+    assert len(bench.journals()) == 1
+    assert [each["entry"] for each in bench.entries()].count("changing") == 1
+
+
+def test_nobody_is_disconnected_while_a_name_server_answers_with_the_old_target(bench: Bench) -> None:
+    """Name servers that did not follow do not end the run, or people are disconnected all the same."""
+    bench.aws.on_change = lambda _: None
+    with pytest.raises(NotSwitched, match=r"name servers still answer one-ats\.iot\.us-east-1\.amazonaws\.com"):
+        bench.operations().apply("west", Wishes())
+    assert bench.aws.count("iotdata", DELETE) == 0
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+
+
+def test_nobody_is_disconnected_when_the_change_is_refused(bench: Bench) -> None:
+    """A refused change does not end the run with its reason, or people are disconnected all the same."""
+    plan = bench.operations().plan("west")
+    bench.aws.before("route53", lambda: bench.aws.fail("route53", "InvalidChangeBatch", 400, what=CHANGE), what=CHANGE)
+    with pytest.raises(NotSwitched, match="InvalidChangeBatch: on demand"):
+        bench.operations().apply("west", Wishes(), saved=plan)
+    assert bench.aws.count("iotdata", DELETE) == 0
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_a_change_in_the_last_moment_is_not_overwritten(bench: Bench) -> None:
+    """Somebody else's change between our look and our change is overwritten: the swap does not compare."""
+
+    def meddle() -> None:
+        bench.aws.before("route53", lambda: bench.upsert(ONE, "CNAME", ["elsewhere.example.net"]), what=CHANGE)
+
+    bench.aws.before("route53", meddle, what=CHANGE)  # the first is the lock
+    with pytest.raises((NotSwitched, StalePlan)):
+        bench.operations().apply("west", Wishes())
+    assert bench.records(ONE)[0].target == "elsewhere.example.net"
+    assert bench.region_of(TWO) == EAST
+    assert bench.aws.count("iotdata", DELETE) == 0
+
+
+def test_a_lost_answer_is_no_failure(bench: Bench) -> None:
+    """A change that was carried out and whose answer was lost counts as failed."""
+    bench.aws.before("route53", lambda: bench.aws.lose("route53", what=CHANGE), what=CHANGE)
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0, ended.text
+    assert bench.connected(WEST) == EVERYBODY
+
+
+def test_route53_is_asked_again_when_it_throttles(bench: Bench) -> None:
+    """A throttled or failing control plane of Route 53 ends the run."""
+    bench.aws.fail("route53", "Throttling", 400, times=2)
+    bench.aws.fail("route53", "ServiceUnavailable", 503, what="/change/", times=2)
+    assert bench.operations().apply("west", Wishes()).code == 0
+
+
+def test_resolvers_get_the_old_ttl_and_the_grace(bench: Bench) -> None:
+    """The first client is disconnected before the old record has expired everywhere and the grace is over."""
+    bench.set_records({ONE: EAST, TWO: EAST}, ttl=300)
+    bench.operations().apply("west", Wishes())
+    entries = bench.entries()
+    answered = next(e["at"] for e in entries if e["entry"] == "finished" and e["phase"] == "ANSWER")
+    first = next(e["at"] for e in entries if e["entry"] == "disconnecting")
+    assert first - answered >= 300 + 30
+
+
+# Clients
+
+
+def test_an_id_that_is_not_connected_is_done(bench: Bench) -> None:
+    """A client that was not connected (404) counts as a failure, or as missing in the target region."""
+    bench.clients[ONE].append("ghost")
+    bench.write()
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0
+    assert ended.run is not None
+    assert ended.run.results[EAST, "ghost"] == "absent"
+
+
+def test_throttled_requests_are_repeated(bench: Bench) -> None:
+    """A throttled DeleteConnection loses a client."""
+    bench.aws.fail("iotdata", "ThrottlingException", 429, what=DELETE, times=3)
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.connected(WEST) == EVERYBODY
+
+
+def test_wills_are_prevented_unless_asked_for(bench: Bench) -> None:
+    """A switch publishes every device's last will, or the option does not."""
+    bench.operations().apply("west", Wishes())
+    assert bench.aws.count("iotdata", DELETE + ".*preventWillMessage=true") == 3
+    bench.write(pace="prevent_will = false")
+    bench.operations().apply("east", Wishes())
+    assert bench.aws.count("iotdata", DELETE + ".*preventWillMessage=false") == 3
+
+
+def test_a_failing_kick_leaves_the_records(bench: Bench) -> None:
+    """A region that refuses to disconnect has the records rolled back, or is no exit code 6."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what=DELETE)
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 6
+    assert "were not disconnected; the first error: InvalidRequestException: on demand" in ended.text
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    assert locked_by(bench) is None
+
+
+def test_those_that_failed_are_disconnected_by_the_next_apply(bench: Bench) -> None:
+    """Apply after a failing kick does not finish the work, or disconnects somebody a second time."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what="DELETE /connections/press-2")
+    assert bench.operations().apply("west", Wishes()).code == 6
+    bench.aws.lift()
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.connected(WEST) == EVERYBODY
+    assert bench.aws.fleets[EAST].ended == dict.fromkeys(EVERYBODY, 1)
+
+
+def test_canaries_that_do_not_arrive_stop_the_rest(bench: Bench) -> None:
+    """Everybody is disconnected although the canaries did not come back in the target region."""
+    bench.clients[ONE] = [f"press-{n}" for n in range(20)]
+    bench.home()
+    bench.write(pace="canary_share = 0.1\ncanary_least = 0.9")
+    for fleet in bench.aws.fleets.values():
+        fleet.home = lambda _: None
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 6
+    assert "only 0 of 3 canaries arrived within 60 s; the other clients were left alone" in ended.text
+    assert sum(bench.aws.fleets[EAST].ended.values()) == 3
+
+
+def test_clients_that_go_back_are_reported(bench: Bench) -> None:
+    """Clients that come back to the old region make no exit code 6, or are not named."""
+    bench.write(pace="canary_share = 0", waits="verify = 5")
+    east = bench.aws.fleets[EAST]
+    east.home = lambda client_id: east if client_id == "lathe-1" else bench.aws.fleets[WEST]
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 6
+    assert "2 of 3 clients arrived; 1 of them are connected to the old region" in ended.text.replace(
+        "1 of them is", "1 of them are"
+    )
+    assert ended.run is not None
+    assert ended.run.behind == ((EAST, "lathe-1"),)
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+
+
+def test_a_record_that_was_put_back_by_somebody_keeps_the_clients(bench: Bench) -> None:
+    """People are disconnected although somebody put the record back during the grace."""
+    operations = bench.operations()
+
+    class Meddling(type(bench.clock)):  # type: ignore[misc]  # a class at run time
+        def wait(self, seconds: float, stop: object) -> bool:
+            if seconds == 1.0:
+                bench.set_records({ONE: EAST})
+            return super().wait(seconds, stop)  # type: ignore[no-any-return]  # as above
+
+    bench.clock.__class__ = Meddling
+    with pytest.raises(StalePlan, match="somebody changed it back"):
+        operations.apply("west", Wishes())
+    assert bench.aws.count("iotdata", DELETE) == 0
+
+
+def test_a_dead_old_region_does_not_hold_the_switch_up(bench: Bench) -> None:
+    """With the old region's control and data plane gone apply fails, or waits for each of its clients."""
+    bench.aws.kill(EAST, "iot", "iotdata", "servicequotas", "acm")
+    for each in EVERYBODY:  # they drop by themselves, and follow DNS
+        bench.aws.fleets[WEST].connect(each)
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0, ended.text
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    assert any("us-east-1 does not answer" in note and "drop by themselves" in note for note in bench.shown.notes)
+
+
+def test_a_dead_region_without_a_list_of_clients_is_left(bench: Bench) -> None:
+    """The fleet index of a dead region stops the switch of the records."""
+    for name in (ONE, TWO):
+        bench.more[f'domains."{name}".clients'] = 'source = "index"'
+    bench.write()
+    bench.aws.kill(EAST, "iot", "iotdata", "servicequotas", "acm")
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0, ended.text
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+
+
+def test_a_saved_plan_brings_the_clients_of_a_region_that_died(bench: Bench) -> None:
+    """A plan that was saved in time does not know the clients and endpoints of the region that died since."""
+    for name in (ONE, TWO):
+        bench.more[f'domains."{name}".clients'] = 'source = "index"'
+    bench.more |= {f"regions.{EAST}": f'handshake_to = "127.0.0.1:{bench.tls_port}"'}
+    bench.write()
+    bench.aws.index[EAST] = EVERYBODY
+    saved = bench.operations().plan("west")
+    assert saved.endpoints[EAST]
+    bench.aws.kill(EAST, "iot", "iotdata", "servicequotas", "acm")
+    operations = bench.operations()
+    decided = operations.world.decided("west")
+    cached = operations.world.complete(decided, cached=saved)
+    assert cached.endpoints == saved.endpoints
+    assert [move.clients for move in cached.moves] == [tuple(EVERYBODY), tuple(EVERYBODY)]
+
+
+def test_a_target_region_that_is_dead_is_refused(bench: Bench) -> None:
+    """The records are switched to a region whose control plane does not answer."""
+    bench.aws.kill(WEST, "iot")
+    with pytest.raises(Unfit, match="domain configuration of mqtt1.example.com in ap-northeast-1"):
+        bench.operations().apply("west", Wishes())
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_failed_checks_can_be_overruled(bench: Bench) -> None:
+    """--despite-checks does not go on."""
+    bench.aws.kill(WEST, "iot")
+    assert bench.operations().apply("west", Wishes(despite_checks=True)).code == 0
+
+
+def test_a_missing_permission_stops_before_the_switch(bench: Bench) -> None:
+    """Somebody without iot:DeleteConnection finds that out after the records are switched."""
+    message = "not authorized to perform: iot:DeleteConnection on arn:aws:iot:us-east-1:123456789012:client/x"
+    bench.aws.fail("iotdata", "ForbiddenException", 403, message=message)
+    with pytest.raises(MissingPermission) as caught:
+        bench.operations().apply("west", Wishes())
+    assert caught.value.statement == (
+        '{"Effect": "Allow", "Action": "iot:DeleteConnection", '
+        '"Resource": "arn:aws:iot:us-east-1:123456789012:client/*"}'
+    )
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert bench.journals() == []
+
+
+# Saved plans
+
+
+def test_a_saved_plan_is_applied(bench: Bench) -> None:
+    """A plan that was saved a moment ago counts as stale."""
+    saved = load_saved(save(bench, bench.operations().plan("west")))
+    assert bench.operations().apply("west", Wishes(), saved=saved).code == 0
+    assert bench.connected(WEST) == EVERYBODY
+
+
+def test_a_saved_plan_is_stale_when_a_record_changed(bench: Bench) -> None:
+    """A saved plan is applied to a record that is not what it was."""
+    saved = load_saved(save(bench, bench.operations().plan("west")))
+    bench.set_records({ONE: EAST}, ttl=77)
+    with pytest.raises(StalePlan, match=r"mqtt1\.example\.com was '.* 0 CNAME .*' and is '.* 77 CNAME .*' now"):
+        bench.operations().apply("west", Wishes(), saved=saved)
+    assert bench.region_of(TWO) == EAST
+
+
+def test_a_saved_plan_is_stale_when_the_plan_file_changed(bench: Bench) -> None:
+    """A saved plan is applied with another plan file than it was made from."""
+    saved = bench.operations().plan("west")
+    bench.write(pace="workers = 3")
+    with pytest.raises(StalePlan, match="the plan file was edited since"):
+        bench.operations().apply("west", Wishes(), saved=saved)
+
+
+def test_an_edited_plan_is_refused(bench: Bench) -> None:
+    """A saved plan that somebody edited is applied."""
+    plan = bench.operations().plan("west")
+    path = save(bench, plan)
+    path.write_text(path.read_text().replace("press-2", "press-3"))
+    with pytest.raises(StalePlan, match="was edited or damaged"):
+        load_saved(path)
+
+
+def test_a_saved_plan_whose_work_is_done_is_no_error(bench: Bench) -> None:
+    """Applying a saved plan twice is an error the second time."""
+    saved = bench.operations().plan("west")
+    bench.operations().apply("west", Wishes(), saved=saved)
+    assert bench.operations().apply("west", Wishes(), saved=saved).code == 0
+
+
+# Two operators
+
+
+def test_two_operators_exclude_each_other(bench: Bench) -> None:
+    """A second operator changes something while the first is at work."""
+    operations = bench.operations()
+    Lock(operations.world.records, "example.com").take("other", "bob@there", force=False)
+    with pytest.raises(Locked, match=r"run other of bob@there since .*--force-unlock"):
+        operations.apply("west", Wishes())
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert "bob@there" in (locked_by(bench) or "")
+
+
+def test_the_lock_is_had_by_one_of_two_who_try_at_once(bench: Bench) -> None:
+    """Two operators who look at the same moment both get the lock."""
+    records = bench.operations().world.records
+    bench.aws.before("route53", lambda: Lock(records, "example.com").take("b", "bob", force=False), what=CHANGE)
+    with pytest.raises(Locked, match="run b of bob"):
+        Lock(records, "example.com").take("a", "alice", force=False)
+
+
+def test_a_lock_can_be_taken_by_force(bench: Bench) -> None:
+    """--force-unlock does not get past the lock of a run that is dead."""
+    Lock(bench.operations().world.records, "example.com").take("other", "bob@there", force=False)
+    assert bench.operations().apply("west", Wishes(force_unlock=True)).code == 0
+    assert locked_by(bench) is None
+
+
+def test_another_mode_does_not_run_over_an_unfinished_one(bench: Bench) -> None:
+    """A half-done switch is forgotten when another mode is applied, or --fresh does not get past it."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what=DELETE)
+    bench.operations().apply("west", Wishes())
+    with pytest.raises(RegionSwitchError, match=r"run .* \(mode west\) is unfinished.*rollback.*--fresh"):
+        bench.operations().apply("split", Wishes())
+    bench.aws.lift()
+    assert bench.operations().apply("split", Wishes(fresh=True)).code == 0
+    assert bench.regions() == {ONE: EAST, TWO: WEST}
+
+
+def test_what_changed_nothing_does_not_stand_in_the_way(bench: Bench) -> None:
+    """A run whose change was refused has to be left by --fresh before another mode."""
+    bench.aws.before("route53", lambda: bench.aws.fail("route53", "InvalidChangeBatch", 400, what=CHANGE), what=CHANGE)
+    with pytest.raises(NotSwitched):
+        bench.operations().apply("west", Wishes())
+    bench.aws.lift()
+    assert bench.operations().apply("split", Wishes()).code == 0
+
+
+def test_a_quota_bounds_the_pace(bench: Bench) -> None:
+    """The target's CONNECT quota, or the source's own, does not bound the pace."""
+    from switchgear_iot_dns.dr.plan import rates
+
+    bench.aws.quotas[WEST] = {"Connect requests per second per account": 40.0}
+    bench.aws.quotas[EAST] = {"DeleteConnection requests per second per account": 30.0}
+    operations = bench.operations()
+    plan = operations.plan("west")
+    assert rates(plan, operations.settings) == {("disconnect", EAST): 30.0, ("connect", WEST): 20.0}
+    unknown = evolve(plan, connects={WEST: None}, disconnects={EAST: None})
+    assert rates(unknown, operations.settings) == {("disconnect", EAST): 50.0}

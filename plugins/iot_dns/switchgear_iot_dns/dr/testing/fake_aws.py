@@ -96,6 +96,7 @@ class FakeAws:
     seen: list[Seen] = field(factory=list)
     _faults: list[_Fault] = field(factory=list, init=False)
     _changed_at: dict[str, float] = field(factory=dict, init=False)
+    _clients: dict[tuple[str, str], Any] = field(factory=dict, init=False)
     _took: dict[str, list[float]] = field(factory=dict, init=False)
     _lock: threading.RLock = field(factory=threading.RLock, init=False)
     _moto: Any = field(init=False)
@@ -131,14 +132,17 @@ class FakeAws:
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         """A boto3 client that talks to moto directly: to set the scene and to look behind it."""
-        host, port = self._moto.get_host_and_port()
-        return importlib.import_module("boto3").client(
-            service,
-            region_name=region,
-            endpoint_url=f"http://{host}:{port}",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",  # noqa: S106 - moto takes any
-        )
+        with self._lock:
+            if (service, region) not in self._clients:
+                host, port = self._moto.get_host_and_port()
+                self._clients[service, region] = importlib.import_module("boto3").client(
+                    service,
+                    region_name=region,
+                    endpoint_url=f"http://{host}:{port}",
+                    aws_access_key_id="testing",
+                    aws_secret_access_key="testing",  # noqa: S106 - moto takes any
+                )
+            return self._clients[service, region]
 
     def reset(self) -> None:
         """Forget everything."""
@@ -387,6 +391,8 @@ class _Handler(BaseHTTPRequestHandler):
     aws: FakeAws
     protocol_version = "HTTP/1.1"
     timeout = 5
+    wbufsize = -1  # one write for each answer: two would wait 40 ms for each other
+    disable_nagle_algorithm = True
 
     def handle_one_request(self) -> None:
         try:

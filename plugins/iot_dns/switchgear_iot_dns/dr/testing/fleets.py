@@ -60,7 +60,8 @@ class ListedFleet:
         """See `Fleet.end`."""
         with self._lock:
             was = self._connected.pop(client_id, None) is not None
-            self.ended[client_id] += was
+            if was:
+                self.ended[client_id] += 1
         if was and (home := self.home(client_id)) is not None:
             home.connect(client_id)
         return was
@@ -80,7 +81,8 @@ class BrokerFleet:
     def end(self, client_id: str) -> bool:
         """See `Fleet.end`."""
         was = self.broker.kick(client_id)
-        self.ended[client_id] += was
+        if was:
+            self.ended[client_id] += 1
         return was
 
     def since(self, client_id: str) -> float | None:
