@@ -24,6 +24,8 @@ Entry = dict[str, Any]
 def read(path: Path) -> tuple[list[Entry], int]:
     """The whole entries of a journal, and how many bytes they are; what comes after is a torn line.
 
+    There are none where the machine stopped before the first was whole: that run had changed nothing.
+
     Raises:
         BrokenJournal: it cannot be read, or a line that is not the last is no entry.
     """
@@ -44,7 +46,7 @@ def read(path: Path) -> tuple[list[Entry], int]:
             )
         entries.append(entry)
         good += len(line) + 1
-    if not entries or entries[0]["entry"] != "began":
+    if entries and entries[0]["entry"] != "began":
         raise BrokenJournal(
             str(path), "it has no beginning; nothing was changed; delete it, or begin anew with --fresh"
         )

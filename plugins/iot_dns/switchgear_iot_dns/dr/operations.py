@@ -139,7 +139,7 @@ class Operations:
         """Bring *mode* about, or go on with the run that was interrupted while it did."""
         unfinished = self._unfinished(lambda run: run.undoes is None and run.plan.mode == mode, wishes)
         if unfinished is not None:
-            return self._go(unfinished, wishes, self._open(unfinished))
+            return self._go(unfinished, wishes, self._write_resumption)
         decided = self.world.decided(mode)
         if not decided.changing:
             return Ended(code=DONE, text=f"nothing to do: the records are those of mode {mode}", plan=decided)
@@ -153,7 +153,7 @@ class Operations:
         if run is None:
             raise BrokenJournal(str(self._folder), "it holds no run; there is nothing to undo")
         if run.undoes is not None and run.is_open and name is None:
-            return self._go(run, wishes, self._open(run))
+            return self._go(run, wishes, self._write_resumption)
         if self._is_void(run):
             self._abandon(run, "undone before it had changed anything")
             return Ended(code=DONE, text=f"nothing to undo: run {run.name} changed nothing", plan=run.plan)
@@ -190,21 +190,22 @@ class Operations:
         if undoes is not None:
             self._abandon(undoes, f"undone by run {run.name}")
         self._folder.mkdir(parents=True, exist_ok=True)
-        journal = Journal(self._path(run.name))
-        journal.write(
-            "began",
-            at=run.began_at,
-            run=run.name,
-            operator=run.operator,
-            plan=plan.as_dict(),
-            **({"undoes": run.undoes} if run.undoes else {}),
-        )
-        return self._go(run, wishes, journal)
+        return self._go(run, wishes, self._write_beginning)
 
-    def _go(self, run: Run, wishes: Wishes, journal: Journal) -> Ended:
-        with journal:
-            if journal.was_torn:
-                self.show.note(f"the last line of {journal.path} was torn and is cut off")
+    def _write_beginning(self, run: Run, journal: Journal) -> None:
+        undoes = {"undoes": run.undoes} if run.undoes else {}
+        journal.write("began", at=run.began_at, run=run.name, operator=run.operator, plan=run.plan.as_dict(), **undoes)
+
+    def _write_resumption(self, run: Run, journal: Journal) -> None:
+        if journal.was_torn:
+            self.show.note(f"the last line of {journal.path} was torn and is cut off")
+        self.show.note(f"going on with run {run.name}: {report.summary(run)}")
+        journal.write("resumed", at=self.clock.now(), operator=operator())
+        run.apply(journal.entries[-1])
+
+    def _go(self, run: Run, wishes: Wishes, begin: Callable[[Run, Journal], None]) -> Ended:
+        with Journal(self._path(run.name)) as journal:
+            begin(run, journal)
             lock = Lock(self.world.records, run.plan.zone_name)
             try:
                 lock.take(run.name, run.operator, force=wishes.force_unlock, now=self.clock.now)
@@ -254,7 +255,10 @@ class Operations:
             if wishes.fresh:
                 return None
             raise
-        if run is None or not run.is_open:
+        if run is None:
+            return None
+        if not run.is_open:  # it may have died between its end and giving the lock back
+            Lock(self.world.records, run.plan.zone_name).release(run.name)
             return None
         if wishes.fresh:
             self._abandon(run, "a fresh run was asked for")
@@ -287,16 +291,11 @@ class Operations:
                 journal.write("ended", at=self.clock.now(), outcome=Outcome.ABANDONED.name, why=why)
         Lock(self.world.records, run.plan.zone_name).release(run.name)
 
-    def _open(self, run: Run) -> Journal:
-        journal = Journal(self._path(run.name))
-        journal.write("resumed", at=self.clock.now(), operator=operator())
-        run.apply(journal.entries[-1])
-        self.show.note(f"going on with run {run.name}: {report.summary(run)}")
-        return journal
-
     def _latest(self) -> Run | None:
         for path in journals.runs(self._folder):
-            return run_of(journals.read(path)[0], str(path))
+            entries, _ = journals.read(path)
+            if entries:
+                return run_of(entries, str(path))
         return None
 
     def _named(self, name: str) -> Run:
@@ -304,7 +303,10 @@ class Operations:
         if not path.exists():
             known = ", ".join(each.stem for each in journals.runs(self._folder)) or "none"
             raise InvalidPlanFile(self.settings.path, "journal", f"there is no run {name!r}; runs: {known}")
-        return run_of(journals.read(path)[0], str(path))
+        entries, _ = journals.read(path)
+        if not entries:
+            raise BrokenJournal(str(path), "it is empty: that run changed nothing")
+        return run_of(entries, str(path))
 
     def _path(self, run: str) -> Path:
         return self._folder / f"{run}{journals.SUFFIX}"

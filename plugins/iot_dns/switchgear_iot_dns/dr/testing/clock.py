@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 
 class SteppingClock:
-    """See `switchgear_iot_dns.dr.clock.Clock`: a wait ends at once, and the time is then what it would have been."""
+    """See `switchgear_iot_dns.dr.clock.Clock`: it begins now, and a wait ends at once, as if its time had passed."""
 
-    def __init__(self, start: float = 1_800_000_000.0) -> None:
-        self._time = start
+    def __init__(self) -> None:
+        self._time = time.time()
         self._lock = threading.Lock()
         self.waits: list[float] = []
 
