@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import ssl
 from typing import TYPE_CHECKING
@@ -16,6 +17,15 @@ from switchgear_iot_dns.dr.testing.bench import ONE, TWO, environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_loader() -> Iterator[None]:
+    """The models of AWS's services are read once, and not for each client."""
+    loaders = importlib.import_module("botocore.loaders")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loaders, "create_loader", functools.cache(loaders.create_loader))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def check_done(bench: Bench) -> None:
     assert bench.regions() == {ONE: WEST, TWO: WEST}
     assert bench.connected(WEST) == everybody
     assert bench.connected(EAST) == []
-    ended = bench.aws.fleets[EAST].ended
+    ended = bench.listed(EAST).ended
     assert ended == dict.fromkeys(everybody, 1)
     assert bench.operations().status()["lock"] is None
 
@@ -98,13 +98,19 @@ def test_the_points_are_every_phase() -> None:
     assert {phase for _, phase in POINTS if phase} == {phase.name for phase in Phase}
 
 
-@pytest.mark.parametrize("point", POINTS, ids=lambda point: " ".join(filter(None, point)))
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+# Before an entry is after the one before it, except where something is done in between.
+MOMENTS = [
+    *((entry, phase, True) for entry, phase in POINTS),
+    *((entry, None, False) for entry in ("began", "changed", "disconnecting", "disconnected", "ended")),
+]
+
+
+@pytest.mark.parametrize(("entry", "phase", "after"), MOMENTS)
 def test_a_crash_at_any_point_is_gone_on_from(
-    bench: Bench, crash: Crasher, point: tuple[str, str | None], *, after: bool
+    bench: Bench, crash: Crasher, *, entry: str, phase: str | None, after: bool
 ) -> None:
     """After a crash here, apply misses somebody, disconnects somebody twice, or leaves the lock."""
-    crash(lambda entry, facts: entry == point[0] and facts.get("phase") == point[1], after=after)
+    crash(lambda name, facts: (name, facts.get("phase")) == (entry, phase), after=after)
     with pytest.raises(Crash):
         bench.operations().apply("west", Wishes())
     crash.lift()
@@ -138,7 +144,7 @@ def test_a_run_that_crashes_again_and_again_comes_to_its_end(bench: Bench, crash
 
 def test_a_client_that_came_back_to_the_old_region_is_not_disconnected_again(bench: Bench, crash: Crasher) -> None:
     """A client in doubt whose connection is newer than the request is disconnected a second time."""
-    east = bench.aws.fleets[EAST]
+    east = bench.listed(EAST)
     east.home = lambda _: east
     bench.write(pace="canary_share = 0", waits="verify = 2")
     crash(lambda entry, _: entry == "disconnected", after=False)
@@ -160,8 +166,8 @@ def test_where_it_cannot_be_told_nobody_is_disconnected_again(bench: Bench, cras
     crash.lift()
     ended = bench.operations().apply("west", Wishes())
     assert ended.run is not None
-    assert set(bench.aws.fleets[EAST].ended.values()) == {1}
-    assert {why for why in ended.run.why.values()} == {"in doubt: it cannot be told whether it was disconnected"}
+    assert set(bench.listed(EAST).ended.values()) == {1}
+    assert set(ended.run.why.values()) == {"in doubt: it cannot be told whether it was disconnected"}
 
 
 def test_a_run_whose_record_was_put_back_is_over(bench: Bench, crash: Crasher) -> None:
@@ -174,7 +180,7 @@ def test_a_run_whose_record_was_put_back_is_over(bench: Bench, crash: Crasher) -
     with pytest.raises(StalePlan, match="was changed by somebody else after this run had switched it"):
         bench.operations().apply("west", Wishes())
     assert bench.region_of(ONE) == EAST
-    assert bench.aws.fleets[EAST].ended == {}
+    assert bench.listed(EAST).ended == {}
 
 
 def test_the_lock_outlives_a_crash(bench: Bench, crash: Crasher) -> None:

@@ -135,6 +135,12 @@ class Bench:
         """Where Route 53 leads both domains."""
         return {name: self.region_of(name) for name in (ONE, TWO)}
 
+    def listed(self, region: str) -> ListedFleet:
+        """The clients in *region*, which `home` has put there."""
+        fleet = self.aws.fleets[region]
+        assert isinstance(fleet, ListedFleet)
+        return fleet
+
     def connected(self, region: str) -> list[str]:
         """Who is connected in *region*."""
         everybody = {each for ids in self.clients.values() for each in ids}

@@ -1,0 +1,300 @@
+"""What people get wrong: one clear line each, the exit code, and nothing changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from switchgear.cli.app import main
+from switchgear_iot_dns.dr import client_ids
+from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidClientId, InvalidPlanFile, RegionSwitchError
+from switchgear_iot_dns.dr.operations import Wishes
+from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
+
+if TYPE_CHECKING:
+    from switchgear_iot_dns.dr.testing import Bench
+
+
+def refused(bench: Bench, capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, str]:
+    """The exit code and the one line of ``dr apply west``, after which nothing is changed."""
+    before = (bench.records(ONE), bench.records(TWO))
+    code = main(["dr", *(command or ("apply", "west", "--yes")), "--file", str(bench.folder / "dr.toml")])
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1, told.err
+    assert told.err.startswith("switchgear: ")
+    assert "Traceback" not in told.err
+    assert (bench.records(ONE), bench.records(TWO)) == before
+    assert bench.aws.count("route53", "POST .*/rrset") == 0
+    assert bench.aws.count("iotdata", "DELETE") == 0
+    return code, told.err
+
+
+def test_a_zone_that_is_not_ours(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hosted zone of another account gives no clear line."""
+    bench.write(zone='id = "Z0000000000NOTOURS"')
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "the hosted zone Z0000000000NOTOURS is not in this account; check zone.id and the credentials" in line
+
+
+def test_a_domain_outside_the_zone(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A domain of another zone is asked of, or written into, this one."""
+    path = bench.folder / "dr.toml"
+    path.write_text(path.read_text().replace(TWO, "mqtt2.example.org"))
+    code, line = refused(bench, capsys)
+    assert code == 2
+    assert "domains.mqtt2.example.org: it is not in the zone example.com; check zone.id" in line
+
+
+def test_a_name_at_the_apex(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A CNAME is tried at the zone's apex."""
+    path = bench.folder / "dr.toml"
+    path.write_text(path.read_text().replace(TWO, "example.com"))
+    code, line = refused(bench, capsys)
+    assert code == 2
+    assert "domains.example.com: it is the apex of the zone, where no CNAME may be" in line
+
+
+def test_an_alias_record(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """An alias record is replaced, or guessed about."""
+    bench.change("DELETE", ONE, "CNAME", [TARGETS[ONE][EAST]], ttl=0)
+    target = {"HostedZoneId": bench.zone, "DNSName": "other.example.com", "EvaluateTargetHealth": False}
+    bench.change("UPSERT", ONE, "A", [], AliasTarget=target)
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "mqtt1.example.com has an alias record" in line
+
+
+def test_a_weighted_record(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record with a routing policy is replaced, or guessed about."""
+    bench.change("DELETE", ONE, "CNAME", [TARGETS[ONE][EAST]], ttl=0)
+    bench.change("UPSERT", ONE, "CNAME", [TARGETS[ONE][EAST]], SetIdentifier="blue", Weight=10)
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "mqtt1.example.com has a record with a routing policy (" in line
+    assert "[blue]" in line
+
+
+def test_an_address_record(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A CNAME is tried beside an A record."""
+    bench.change("DELETE", ONE, "CNAME", [TARGETS[ONE][EAST]], ttl=0)
+    bench.change("UPSERT", ONE, "A", ["192.0.2.1"])
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "has a record beside which no CNAME may be (mqtt1.example.com 60 A 192.0.2.1)" in line
+
+
+def test_a_target_that_nobody_named(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that leads to an unknown place is overwritten."""
+    bench.upsert(ONE, "CNAME", ["elsewhere.example.net"])
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "mqtt1.example.com leads to elsewhere.example.net, which is none of its targets" in line
+
+
+def test_a_protected_record(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record that Route 53 protects is tried, and fails in the middle."""
+    bench.aws.protected = {ONE}
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "protection of mqtt1.example.com: Route 53 protects the record" in line
+
+
+def test_an_unknown_mode(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown mode does not list those that there are."""
+    code, line = refused(bench, capsys, "apply", "north", "--yes")
+    assert code == 2
+    assert "modes.north: there is no such mode; modes: east, split, swapped, west" in line
+
+
+@pytest.mark.parametrize(
+    ("client_id", "why"),
+    [
+        ("$aws-thing", "begins with $, which AWS IoT does not take"),
+        (" press-9", "has white space at an end; take it away"),
+        ("press-9 ", "has white space at an end; take it away"),
+        ("x" * 129, "has 129 characters; AWS IoT takes at most 128"),
+        ("..", "is a step in a path, so that no request can name it"),
+        (".", "is a step in a path, so that no request can name it"),
+        ("", "is empty"),
+        ("a\tb", "holds a control character"),
+    ],
+)
+def test_a_client_id_that_cannot_be(bench: Bench, capsys: pytest.CaptureFixture[str], client_id: str, why: str) -> None:
+    """A client id that no request can name is sent, or is skipped in silence."""
+    bench.clients[ONE].append(client_id)
+    bench.write()
+    code, line = refused(bench, capsys)
+    assert code == 2
+    assert f"domains.{ONE}.clients.ids: the client id" in line
+    assert why in line
+
+
+@pytest.mark.parametrize("client_id", ["plant/line 1/press", "100%", "a%2Fb", "cost$", "a b", "ä+#?&="])
+def test_odd_client_ids_are_named_exactly(bench: Bench, client_id: str) -> None:
+    """A client id with a slash, a per cent sign, a dollar sign or a space is encoded twice: another session ends."""
+    bench.clients[ONE] = [client_id]
+    bench.home()
+    bench.write()
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.connected(WEST) == sorted([client_id, "lathe-1"])
+
+
+def test_an_old_boto3(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A boto3 without DeleteConnection is found out after the records are switched."""
+    from switchgear_iot_dns.dr.aws import Aws
+
+    has = Aws.has
+    monkeypatch.setattr(
+        Aws, "has", lambda self, service, *rest, **more: service != "iot-data" and has(self, service, *rest, **more)
+    )
+    code, line = refused(bench, capsys)
+    assert code == 1
+    assert "this boto3 has no DeleteConnection of iot-data: pip install --upgrade boto3" in line
+
+
+def test_no_boto3(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the command gives a traceback."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    code = main(["dr", "plan", "west", "--file", str(bench.folder / "dr.toml")])
+    assert (code, capsys.readouterr().err) == (
+        1,
+        "switchgear: this needs boto3: pip install 'switchgear-iot-dns[dr]'\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("service", "what", "statement"),
+    [
+        ("route53", "GET .*/hostedzone/[A-Z0-9]+$", "route53:GetHostedZone"),
+        ("route53", "GET .*/rrset", "route53:ListResourceRecordSets"),
+        ("iot", "GET /domainConfigurations", "iot:ListDomainConfigurations"),
+        ("iotdata", "DELETE", "iot:DeleteConnection"),
+    ],
+)
+def test_a_missing_permission(
+    bench: Bench, capsys: pytest.CaptureFixture[str], service: str, what: str, statement: str
+) -> None:
+    """A denied call does not print the statement that allows it, or comes after a change."""
+    bench.aws.fail(service, "AccessDeniedException", 403, what=what)
+    code = main(["dr", "apply", "west", "--yes", "--file", str(bench.folder / "dr.toml")])
+    line = capsys.readouterr().err
+    bench.aws.lift()
+    assert code == 2
+    found = re.search(r"\{.*\}", line)
+    assert found is not None
+    told: dict[str, Any] = json.loads(found[0])
+    assert told["Effect"] == "Allow"
+    assert told["Action"] == statement
+    assert told["Resource"] in {f"arn:aws:route53:::hostedzone/{bench.zone}", "*", f"arn:aws:iot:{EAST}:*:client/*"}
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_no_permission_to_change_records(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody who may not change records leaves a lock or a run behind, or disconnects people."""
+    bench.aws.fail("route53", "AccessDenied", 403, what="POST .*/rrset")
+    code = main(["dr", "apply", "west", "--yes", "--file", str(bench.folder / "dr.toml")])
+    assert code == 2
+    assert '"Action": "route53:ChangeResourceRecordSets"' in capsys.readouterr().err
+    bench.aws.lift()
+    assert bench.operations().apply("split", Wishes()).code == 0
+
+
+def test_no_credentials(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials the command gives a traceback."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    code = main(["dr", "apply", "west", "--yes", "--file", str(bench.folder / "dr.toml")])
+    line = capsys.readouterr().err
+    assert code == 1
+    assert line.startswith("switchgear: AWS: no credentials; set AWS_PROFILE")
+    assert line.count("\n") == 1
+
+
+def test_an_unknown_profile(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A profile that does not exist gives a traceback."""
+    code, line = refused(bench, capsys, "plan", "west", "--profile", "nobody")
+    assert code == 1
+    assert "The config profile (nobody) could not be found" in line
+
+
+def test_a_silent_control_plane(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Route 53 that never answers holds the command for ever, or gives a traceback."""
+    bench.write(waits="request = 0.05")
+    bench.aws.hang("route53")
+    code = main(["dr", "apply", "west", "--yes", "--file", str(bench.folder / "dr.toml")])
+    line = capsys.readouterr().err
+    bench.aws.lift()
+    assert code == 1
+    assert "GetHostedZone of route53 in us-east-1: Read timeout" in line
+    assert line.count("\n") == 1
+
+
+def test_nobody_to_ask(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal and without --yes, the records are switched, or the command waits for ever."""
+    code = main(["dr", "apply", "west", "--file", str(bench.folder / "dr.toml")])
+    assert code == 2
+    assert capsys.readouterr().err == f"switchgear: {bench.folder / 'dr.toml'}: nobody can be asked here; give --yes\n"
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_a_damaged_journal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A journal with a damaged line in its middle is gone on from, or --fresh does not get past it."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what="DELETE /connections/(?!.*probe)")
+    assert bench.operations().apply("west", Wishes()).code == 6
+    bench.aws.lift()
+    path = bench.journals()[0]
+    lines = path.read_bytes().split(b"\n")
+    lines[3] = lines[3][:9]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(BrokenJournal, match="line 4 is damaged; nothing was changed"):
+        bench.operations().apply("east", Wishes())
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    assert bench.operations().apply("east", Wishes(fresh=True)).code == 0
+
+
+def test_a_saved_plan_that_is_none(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no plan, or is not there, gives a traceback."""
+    for text in ("{}", "[]", "no", '{"hash": "x", "version": 1}'):
+        (bench.folder / "saved.json").write_text(text)
+        code, _ = refused(bench, capsys, "apply", "--plan", str(bench.folder / "saved.json"), "--yes")
+        assert code in {2, 4}
+    code, line = refused(bench, capsys, "apply", "--plan", str(bench.folder / "missing.json"), "--yes")
+    assert (code, "No such file or directory" in line) == (2, True)
+
+
+def test_a_stale_plan(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stale plan is applied, or has another exit code than 4."""
+    saved = str(bench.folder / "saved.json")
+    main(["dr", "plan", "west", "--out", saved, "--file", str(bench.folder / "dr.toml")])
+    capsys.readouterr()
+    bench.set_records({ONE: WEST})
+    code, line = refused(bench, capsys, "apply", "--plan", saved, "--yes")
+    assert code == 4
+    assert "the plan is stale: mqtt1.example.com was" in line
+
+
+def test_a_file_of_ids_that_cannot_be_read(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing file of client ids is taken for an empty one."""
+    bench.more[f'domains."{ONE}".clients'] = 'source = "file"\nfile = "ids.txt"'
+    bench.write()
+    code, line = refused(bench, capsys)
+    assert code == 2
+    assert f"domains.{ONE}.clients.file: {bench.folder / 'ids.txt'}: No such file or directory" in line
+
+
+def test_a_presence_file_that_is_none() -> None:
+    """A file of something else counts as events."""
+    with pytest.raises(InvalidClientId, match=r"seen, line 1: .* is no line of `dr watch`"):
+        client_ids.from_presence("hello\nworld\n", "seen")
+
+
+def test_errors_have_facts() -> None:
+    """An error of ours is no SwitchgearError with an exit code."""
+    error = InvalidPlanFile("dr.toml", "zone.id", "it is missing")
+    assert isinstance(error, RegionSwitchError)
+    assert (error.path, error.key, error.why, error.exit_code) == ("dr.toml", "zone.id", "it is missing", 2)

@@ -1,0 +1,118 @@
+"""``dr rollback``: the inverse of the last run, by the same phases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, NotSwitched, StalePlan
+from switchgear_iot_dns.dr.operations import Wishes
+from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
+
+if TYPE_CHECKING:
+    from switchgear_iot_dns.dr.testing import Bench
+
+EVERYBODY = ["lathe-1", "press-1", "press-2"]
+DELETE = "DELETE /connections/(?!.*probe)"
+
+
+def test_everything_goes_back(bench: Bench) -> None:
+    """After a rollback a record, its TTL or a client is not where it was."""
+    bench.set_records({ONE: EAST, TWO: EAST}, ttl=33)
+    before = (bench.records(ONE), bench.records(TWO))
+    bench.operations().apply("west", Wishes())
+    ended = bench.operations().rollback(Wishes())
+    assert ended.code == 0, ended.text
+    assert (bench.records(ONE), bench.records(TWO)) == before
+    assert bench.connected(EAST) == EVERYBODY
+    assert ended.run is not None
+    assert ended.run.undoes == bench.journals()[0].stem
+
+
+def test_a_run_that_failed_halfway_is_undone(bench: Bench) -> None:
+    """After a failing kick, rollback leaves the records, or clients that had moved."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what="DELETE /connections/press-2")
+    assert bench.operations().apply("west", Wishes()).code == 6
+    bench.aws.lift()
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert bench.connected(EAST) == EVERYBODY
+    assert bench.operations().apply("split", Wishes()).code == 0  # and nothing is unfinished
+
+
+def test_a_rollback_is_undone_by_a_rollback(bench: Bench) -> None:
+    """The rollback of a rollback does not switch again."""
+    bench.operations().apply("west", Wishes())
+    bench.operations().rollback(Wishes())
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    assert bench.connected(WEST) == EVERYBODY
+
+
+def test_an_interrupted_rollback_goes_on(bench: Bench) -> None:
+    """A rollback that stopped halfway is undone by the next one instead of being finished."""
+    bench.operations().apply("west", Wishes())
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what=DELETE)
+    assert bench.operations().rollback(Wishes()).code == 6
+    bench.aws.lift()
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    assert bench.connected(EAST) == EVERYBODY
+    assert len(bench.journals()) == 2
+
+
+def test_a_run_that_changed_nothing_needs_no_undoing(bench: Bench) -> None:
+    """Undoing a run whose change was refused changes something, or is an error."""
+    rrset = "POST .*/rrset"
+    bench.aws.before("route53", lambda: bench.aws.fail("route53", "InvalidChangeBatch", 400, what=rrset), what=rrset)
+    with pytest.raises(NotSwitched):
+        bench.operations().apply("west", Wishes())
+    bench.aws.lift()
+    ended = bench.operations().rollback(Wishes())
+    assert (ended.code, ended.text.startswith("nothing to undo")) == (0, True)
+    assert bench.aws.count("iotdata", DELETE) == 0
+
+
+def test_somebody_elses_change_is_not_undone(bench: Bench) -> None:
+    """A rollback overwrites what somebody else wrote after the run."""
+    bench.operations().apply("west", Wishes())
+    bench.set_records({ONE: WEST}, ttl=5)
+    with pytest.raises(StalePlan, match=r"mqtt1\.example\.com was '.*' after run .* and is '.* 5 CNAME .*' now"):
+        bench.operations().rollback(Wishes())
+    assert bench.region_of(TWO) == WEST
+
+
+def test_what_is_back_already_is_left(bench: Bench) -> None:
+    """A rollback of what somebody has put back changes something, or is an error."""
+    bench.operations().apply("west", Wishes())
+    bench.set_records({ONE: EAST, TWO: EAST})
+    ended = bench.operations().rollback(Wishes())
+    assert (ended.code, ended.run) == (0, None)
+
+
+def test_an_earlier_run_is_undone_by_its_name(bench: Bench) -> None:
+    """--run undoes another run than the one it names."""
+    bench.operations().apply("split", Wishes())
+    first = bench.journals()[0].stem
+    bench.operations().apply("west", Wishes())
+    bench.operations().rollback(Wishes(), name=first)
+    assert bench.regions() == {ONE: WEST, TWO: EAST}
+
+
+def test_there_has_to_be_a_run(bench: Bench) -> None:
+    """A rollback without a run, or of one that does not exist, is no clear error."""
+    with pytest.raises(BrokenJournal, match="it holds no run; there is nothing to undo"):
+        bench.operations().rollback(Wishes())
+    bench.operations().apply("west", Wishes())
+    with pytest.raises(InvalidPlanFile, match=rf"there is no run 'x'; runs: {bench.journals()[0].stem}"):
+        bench.operations().rollback(Wishes(), name="x")
+
+
+def test_a_rollback_does_not_ask_a_dead_region_for_its_clients(bench: Bench) -> None:
+    """With the region that is left gone, its records are not put back."""
+    bench.operations().apply("west", Wishes())
+    bench.aws.kill(WEST, "iot", "iotdata", "servicequotas", "acm")
+    for each in EVERYBODY:
+        bench.listed(EAST).connect(each)
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
