@@ -171,7 +171,7 @@ class Writer:
         self.wait(lambda: len(self.queue) < BEHIND // 2 or self.failure is not None, 1.0)
 
     def flush(self, timeout: float, *, exactly_once: bool) -> int:
-        """Write all that is there, within *timeout* seconds; how many messages are not written. Nothing is added."""
+        """Write all that is there, within *timeout* seconds; 0 when it is; else how many messages are not, at least."""
         self._exactly_once_wanted = exactly_once
         self.wait(
             lambda: (
@@ -180,7 +180,7 @@ class Writer:
             ),
             timeout,
         )
-        return len(self.queue) + self._is_committing
+        return max(len(self.queue), int(self._is_committing))
 
     def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
         """Write what is left, close the file, end the thread; *on_end* is called there as the last thing."""
