@@ -14,7 +14,7 @@ from switchgear import AsyncTransport, Cause, Context, Profile, Restart, State, 
 from switchgear.errors import InvalidOption, OutboxFull, WouldDeadlock
 from switchgear.outbox import MemoryOutbox
 from switchgear.outbox.file import OutboxFile
-from switchgear.testing import Hang, Script, Step, ThreadedBroker
+from switchgear.testing import Accept, Hang, Script, Step, ThreadedBroker
 from switchgear.testing.wedge import Wedge
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def test_every_transport_has_stopped_when_it_comes_to_it() -> None:
     async def main() -> None:
         async with other, asking:
             await other.wait_connected(1)
+            script.then(Step.SEND, Accept(after=0.4))  # longer than it takes to find the other one silent
             held = other.publish("in flight")
             await asking.wait_connected(5)
             await other.wait_connected(5)
