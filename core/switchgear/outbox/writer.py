@@ -45,14 +45,14 @@ LOOK: Final = 10.0
 RETRY: Final = 1.0
 """Seconds until a commit that failed is tried again."""
 
-BEHIND: Final = 20_000
-"""Messages that may wait for the writer before a publisher waits for it: about 15 MB of 128-byte messages."""
+BEHIND: Final = 32_768
+"""Messages that may wait for the writer before a publisher waits for it: about 25 MB of 128-byte messages."""
 
 LONGEST_LINGER: Final = 0.1
-"""Seconds that they are gathered at most: as long as the last commit took, so that the writer takes no more than half of
+"""Seconds that a commit's are gathered at most: as long as the last commit took, so that the writer takes no more than half of
 the time. It bounds, with the time of a commit, what the death of the process can take that was not reported as stored."""
 
-GATHERED: Final = 16_384
+GATHERED: Final = 24_576
 """Messages that end the gathering."""
 
 BATCH: Final = 8192
