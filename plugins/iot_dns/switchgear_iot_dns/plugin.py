@@ -41,6 +41,9 @@ SLOWEST: Final = 15.0
 GROWTH: Final = 0.05
 """Share of the outage by which the time between two look-ups grows: a fleet must not ask the name server for ever."""
 
+FRESH: Final = 20.0
+"""Seconds for which a decision holds. An attempt follows sooner, or the name is asked again before it; see `SLOWEST`."""
+
 _rng = random.Random()
 
 
@@ -55,6 +58,7 @@ class Memory:
     """Whether the last connection's target is known."""
     decided: str = ""
     """Where the next attempt goes; empty: to be looked up."""
+    decided_at: float = 0.0
     settling: Settling | None = None
     failed: set[str] = field(factory=set)
     """Targets that did not take us in this outage."""
@@ -67,7 +71,9 @@ class Memory:
     moves_at: float | None = None
     """When a move begins that was decided on."""
     wanted: str = ""
-    """Where it was to lead."""
+    """What the answers in that row name."""
+    moving_to: str = ""
+    """Where a move that has begun is to lead."""
 
 
 @hookimpl
@@ -106,9 +112,9 @@ def select_endpoint(context: Context) -> Endpoint | None:
     if memory is None:
         return None
     target, memory.decided = memory.decided, ""
-    if not target:
-        answer = _look(context, best, memory)
-        target, memory.wanted = answer.target or memory.wanted, ""
+    if not target or context.now - memory.decided_at > FRESH:
+        target = _look(context, best, memory).target or memory.moving_to
+    memory.moving_to = ""
     memory.is_known = bool(target or best.address)
     if not target:
         return None  # the driver asks for itself, and says what it met
@@ -140,10 +146,11 @@ def before_reconnect(context: Context) -> Verdict | None:
     if not decision.goes:
         return Recheck(_soon(settings), decision.why)
     memory.settling = None
-    memory.decided = decision.target
-    is_new = bool(decision.target and used) and decision.target != used and decision.target not in memory.failed
+    memory.decided, memory.decided_at = decision.target, context.now
+    is_new = bool(decision.target) and decision.target not in {used, *memory.failed}
     slower = min(SLOWEST, GROWTH * context.outage)
-    return Proceed(decision.why, ask_again=max(settings.poll, slower) * _rng.uniform(0.9, 1.1), starts_afresh=is_new)
+    again = max(settings.poll, slower) * _rng.uniform(0.9, 1.1)
+    return Proceed(decision.why, ask_again=again, starts_afresh=is_new and context.sweep > 0)
 
 
 @hookimpl
@@ -153,7 +160,7 @@ def while_connected(context: Context) -> Recheck | Move | None:
     memory = None if endpoint is None else _memory(context, endpoint)
     if endpoint is None or memory is None:
         return None
-    settings, memory.settling, memory.decided = memory.settings, None, ""
+    settings, memory.settling, memory.decided, memory.moving_to = memory.settings, None, "", ""
     if not settings.watch:
         return None
     if memory.watched != context.generation:  # it is usable since now: the name was asked a moment ago
@@ -179,9 +186,10 @@ def while_connected(context: Context) -> Recheck | Move | None:
         return Recheck(_soon(settings), seen)
     if memory.moves_at is None:
         memory.moves_at = context.now + _rng.uniform(0, settings.window)
-    left = memory.moves_at - context.now
+    left = min(memory.moves_at - context.now, settings.window)  # a clock may jump
     if left > 0:  # the window is waited for here, so that the name is asked once more before the move
         return Recheck(left, f"{seen}; moving in {left:.1f} s")
+    memory.moving_to = answer.target
     return Move(seen, window=0, drain=settings.drain)
 
 

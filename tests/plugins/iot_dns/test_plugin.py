@@ -460,3 +460,31 @@ def test_reconnect_asks_the_name_anew(monkeypatch: pytest.MonkeyPatch) -> None:
         assert stage.region == WEST
 
     run(monkeypatch, scenario)
+
+
+def test_one_odd_answer_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that the watch saw once is not gone to when the DNS fails later and a reconnect is asked for."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.flip(WEST)
+        await stage.until_seen("1 of 3 answers")
+        stage.leads_to = lambda: FAILED
+        stage.transport.reconnect()
+        await asyncio.sleep(1)
+        assert stage.region == EAST
+
+    run(monkeypatch, scenario, f"iot+dns://{NAME}?watch=20")
+
+
+def test_a_move_is_made_though_the_dns_fails_at_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a move has begun it leads to what was settled, also when the name cannot be asked again."""
+
+    async def scenario(stage: Stage) -> None:
+        stage.flip(WEST)
+        while not stage.told("move_scheduled"):  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0.01)
+        stage.leads_to = lambda: FAILED
+        stage.transport.publish("t", b"x")
+        await stage.until(WEST, 10)
+
+    run(monkeypatch, scenario, f"iot+dns://{NAME}?watch=20")
