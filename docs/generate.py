@@ -17,6 +17,7 @@ import functools
 import importlib
 import inspect
 import json
+import json
 import logging
 import re
 import sys
@@ -39,11 +40,8 @@ if TYPE_CHECKING:
 DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
 
-DRIVERS: Final = {
-    "paho": "switchgear.drivers.paho:PahoDriver",
-    "awscrt": "switchgear_awscrt.driver:CrtDriver",
-}
-"""The drivers of this repository: name, and the class that has the features."""
+DRIVERS: Final = json.loads((DOCS / "reference" / "drivers.json").read_text(encoding="utf-8"))
+"""The drivers of this repository, with the features that their contract has seen (`tests/contract`)."""
 
 INSIDE: Final = {"AsyncTransport": {"accept"}}
 """Methods that other parts of the package call and users do not."""
@@ -188,16 +186,12 @@ def error_table() -> str:
 
 
 def drivers() -> str:
-    """One column for each driver, one row for each feature."""
-    features = {}
-    for name, place in DRIVERS.items():
-        module, _, cls = place.partition(":")
-        features[name] = getattr(importlib.import_module(module), cls).features
+    """One column for each driver, one row for each feature, as their contract has seen them."""
     rows = [
-        [code(each.name), *(_feature(getattr(f, each.name)) for f in features.values())]
+        [code(each.name), *(_feature(seen[each.name]) for seen in DRIVERS.values())]
         for each in attrs.fields(DriverFeatures)
     ]
-    return table(["Feature", *map(code, features)], rows)
+    return table(["Feature", *map(code, DRIVERS)], rows)
 
 
 def driver_features() -> str:
@@ -208,7 +202,7 @@ def driver_features() -> str:
 def _feature(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, frozenset):
+    if isinstance(value, list):
         return ", ".join(str(each) for each in sorted(value))
     return str(value)
 

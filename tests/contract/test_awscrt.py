@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from switchgear import TLS
 from switchgear.testing.driver_contract import HOST, DriverContract
+from switchgear.testing.driver_features import compare
 from switchgear_awscrt.driver import CrtDriver
 from switchgear_awscrt.options import Options
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
-    from switchgear.drivers.base import Driver, DriverSettings
+    from switchgear.drivers.base import Driver, DriverFeatures, DriverSettings
+
+SEEN = Path(__file__).parents[2] / "docs" / "reference" / "drivers.json"
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +39,10 @@ class Crt(DriverContract):
     def make_driver(self, settings: DriverSettings) -> Driver:
         """Part of `DriverContract`."""
         return CrtDriver(settings, Options())
+
+    def saw(self, name: str, features: DriverFeatures) -> None:
+        """Part of `DriverContract`: the reference shows what was seen."""
+        compare(SEEN, name, features)
 
     @pytest.fixture(autouse=True)
     def _trust(self, certificates: tuple[ssl.SSLContext, TLS]) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from switchgear import TLS
 from switchgear.drivers.paho import PahoDriver
 from switchgear.testing.driver_contract import HOST, DriverContract
+from switchgear.testing.driver_features import compare
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
-    from switchgear.drivers.base import Connection, Driver, DriverSettings
+    from switchgear.drivers.base import Connection, Driver, DriverFeatures, DriverSettings
+
+SEEN = Path(__file__).parents[2] / "docs" / "reference" / "drivers.json"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,10 @@ class Paho(DriverContract):
         assert isinstance(driver, PahoDriver)
         driver._session._last = to
         return True
+
+    def saw(self, name: str, features: DriverFeatures) -> None:
+        """Part of `DriverContract`: the reference shows what was seen."""
+        compare(SEEN, name, features)
 
     @pytest.fixture(autouse=True)
     def _trust(self, certificates: tuple[ssl.SSLContext, TLS]) -> None:

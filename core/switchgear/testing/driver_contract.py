@@ -26,7 +26,16 @@ from hypothesis import strategies as st
 
 from switchgear.cause import Cause, Failure, from_reason_code, from_return_code
 from switchgear.delivery import Delivery, Waits
-from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, DriverSettings, Filter, Listener
+from switchgear.drivers.base import (
+    AttemptFailed,
+    Connection,
+    ConnectRequest,
+    Driver,
+    DriverFeatures,
+    DriverSettings,
+    Filter,
+    Listener,
+)
 from switchgear.endpoint import parse_uri
 from switchgear.errors import MessageTooLarge
 from switchgear.message import Message, Properties, Will
@@ -36,6 +45,7 @@ from switchgear.testing.broker import Repeated as RepeatedEntry
 from switchgear.testing.broker import packets as p
 from switchgear.testing.broker.listener import Listener as Port
 from switchgear.testing.broker.websocket import WebSocket
+from switchgear.testing.driver_features import observe
 
 if TYPE_CHECKING:
     import ssl
@@ -222,6 +232,9 @@ class DriverContract:
         """Have *to* be the packet id that was used last, without sending as many; False: it cannot be done."""
         return False
 
+    def saw(self, name: str, features: DriverFeatures) -> None:
+        """Called with what the driver *name* was seen to do, for those who make a table of it."""
+
     # Helpers. ----------------------------------------------------------------------------------------------------
 
     @property
@@ -301,6 +314,18 @@ class DriverContract:
         """Everything one test needs."""
         return World(self, puppet=puppet, limit=limit, settings_=settings_)
 
+    # What it says of itself. -------------------------------------------------------------------------------------
+
+    @case
+    async def test_features(self) -> None:
+        """What the driver says that it can do is what it is seen to do."""
+        if self.scheme != "mqtt":
+            pytest.skip("seen over TCP")
+        driver = self.driver()
+        seen = await observe(self)
+        assert seen == driver.features
+        self.saw(driver.name, seen)
+
     # Connecting. -------------------------------------------------------------------------------------------------
 
     @case
@@ -369,6 +394,9 @@ class DriverContract:
                     await self.connect(driver, world.endpoint, world.ear)
                 failure = caught.value.failure
                 assert (failure.cause, failure.code) == (expect(code).cause, code)
+            world.puppet.connack = p.Connack(0x9E if self.is_5 else 6)  # no code of CONNACK's, and a refusal all the same
+            with pytest.raises(AttemptFailed):
+                await self.connect(driver, world.endpoint, world.ear)
             world.puppet.connack = p.Connack(0)
             await (await self.connect(driver, world.endpoint, world.ear)).disconnect()
             assert world.ear.lost == []
