@@ -4,11 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import pytest
 import switchgear
-from switchgear.testing.processes import DEFAULT_USERS, ActiveMQPair, LoggedPublish, Mosquitto, Relay
+from switchgear.testing.processes import DEFAULT_USERS, ActiveMQPair, LoggedPublish, Mosquitto, Relay, TlsFiles
 
 Start = Callable[..., Mosquitto]
 MakeRelay = Callable[[int], Relay]
@@ -127,6 +127,79 @@ def test_twenty_kills_of_brokers_that_share_nothing(mosquitto: Start) -> None:
         check(publisher, transport, *pair)
         assert transport.stats.connections == 21
         assert unanswered > 20  # else nothing was tested
+
+
+def on_the_sdk(files: TlsFiles) -> dict[str, Any]:
+    """Options of a transport on the driver awscrt, with mutual TLS."""
+    tls = switchgear.TLS(ca_file=files.ca_file, cert_file=files.client_cert_file, key_file=files.client_key_file)
+    return {"driver": "awscrt", "protocol": "5", "tls": tls}
+
+
+def test_ten_kills_of_brokers_with_mutual_tls_on_awscrt(mosquitto: Start, tls_files: TlsFiles) -> None:
+    """On AWS's SDK, with mutual TLS, 10 SIGKILLs lose no accepted message, and a subscriber goes on after each."""
+    rng = random.Random(5)
+    pair = [mosquitto(tls=tls_files, require_client_certificate=True) for _ in range(2)]
+    by_port = {broker.port: broker for broker in pair}
+    uris = [broker.uri for broker in pair]
+    heard: set[str] = set()
+    unanswered = 0
+    with (
+        switchgear.connect(uris, client_id="press-5", **on_the_sdk(tls_files)) as transport,
+        switchgear.connect(uris, client_id="reader-5", **on_the_sdk(tls_files)) as reader,
+    ):
+        reader.subscribe("signs/#", lambda message: heard.add(message.topic)).wait_ready(30)
+        transport.wait_connected(30)
+        with Publisher(transport, "sdk") as publisher:
+            for turn in range(10):
+                time.sleep(rng.uniform(0.1, 0.5))
+                with switch(transport):
+                    assert transport.endpoint is not None
+                    victim = by_port[transport.endpoint.port]
+                    if turn % 2:
+                        victim.freeze()
+                        time.sleep(rng.uniform(0.02, 0.1))
+                    unanswered += publisher.on_their_way
+                    victim.kill()
+                victim.start()
+        check(publisher, transport, *pair)
+        assert unanswered > 10
+        for broker in pair:  # both are to be where the other one is
+            broker.kill()
+        wait_until(lambda: not (transport.is_connected or reader.is_connected), reader.explain)
+        pair[0].start()
+        reader.wait_connected(60)
+        transport.publish("signs/last", b"payload").wait(30)
+        wait_until(lambda: "signs/last" in heard, reader.explain)
+
+
+def test_at_least_once_through_cuts_on_awscrt(mosquitto: Start, relay: MakeRelay, tls_files: TlsFiles) -> None:
+    """On AWS's SDK, through 20 cut connections of both sides, QoS 1 brings each message to its subscriber."""
+    rng = random.Random(3)
+    broker = mosquitto(tls=tls_files, require_client_certificate=True)
+    relays = [relay(broker.port), relay(broker.port)]
+    uris = [f"mqtts://localhost:{way.port}?address=127.0.0.1" for way in relays]
+    received: set[str] = set()
+
+    def handle(message: switchgear.Message) -> None:
+        time.sleep(rng.choice([0, 0, 0, 0.02]))  # so that some are being handled when the connection ends
+        received.add(message.topic)
+
+    with (
+        switchgear.connect(uris[0], client_id="press-6", **on_the_sdk(tls_files)) as writer,
+        switchgear.connect(uris[1], client_id="reader-6", **on_the_sdk(tls_files)) as reader,
+    ):
+        reader.subscribe("once/#", handle, qos=1).wait_ready(30)
+        writer.wait_connected(30)
+        with Publisher(writer, "once") as publisher:
+            for _ in range(20):
+                time.sleep(rng.uniform(0.05, 0.3))
+                cut = rng.choice([0, 1])
+                with switch([writer, reader][cut]):
+                    relays[cut].cut()
+        writer.drain(60)
+        wanted = {f"once/{number}" for number in range(len(publisher.accepted))}
+        wait_until(lambda: received >= wanted, lambda: f"{len(received)} of {len(wanted)}")
+        assert received == wanted
 
 
 def test_ten_kills_of_an_active_standby_pair(activemq_pair: ActiveMQPair) -> None:

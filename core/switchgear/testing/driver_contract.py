@@ -394,7 +394,9 @@ class DriverContract:
                     await self.connect(driver, world.endpoint, world.ear)
                 failure = caught.value.failure
                 assert (failure.cause, failure.code) == (expect(code).cause, code)
-            world.puppet.connack = p.Connack(0x9E if self.is_5 else 6)  # no code of CONNACK's, and a refusal all the same
+            world.puppet.connack = p.Connack(
+                0x9E if self.is_5 else 6
+            )  # no code of CONNACK's, and a refusal all the same
             with pytest.raises(AttemptFailed):
                 await self.connect(driver, world.endpoint, world.ear)
             world.puppet.connack = p.Connack(0)
