@@ -381,6 +381,11 @@ def options_of(cls: Any) -> str:
     return table(["Field", "Type", "Default", "Meaning"], _fields(cls, attributes_of(cls)))
 
 
+def _awscrt(name: str) -> Any:
+    """A class of options of the plugin awscrt."""
+    return getattr(importlib.import_module("switchgear_awscrt.options"), name)
+
+
 def fleet_periods() -> str:
     """Periods of some fleets."""
     sizes = ((1, 50), (10, 50), (400, 50), (1000, 500), (10_000, 500))
@@ -594,6 +599,10 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "options of Will": lambda: options_of(Will),
     "options of GiveUpAfter": lambda: options_of(GiveUpAfter),
     "options of Failback": lambda: options_of(switchgear.Failback),
+    "options of awscrt": lambda: options_of(_awscrt("Options")),
+    "options of awscrt http_proxy": lambda: options_of(_awscrt("Proxy")),
+    "options of awscrt sigv4": lambda: options_of(_awscrt("Signing")),
+    "options of awscrt custom_authorizer": lambda: options_of(_awscrt("Authorizer")),
     "options of iot_dns": lambda: options_of(importlib.import_module("switchgear_iot_dns").Settings),
     "fleet periods": fleet_periods,
     "context": context,
