@@ -204,6 +204,24 @@ def test_qos_2_comes_again_in_another_session() -> None:
     assert verdict.by_qos[2].handled_again == 1
 
 
+@pytest.mark.parametrize(
+    ("effects", "problems"),
+    [
+        (1, []),
+        (0, ["1 message(s) of QoS 1 unhandled"]),
+        (2, ["1 message(s) of QoS 1 twice_effective"]),
+    ],
+)
+def test_effects_are_counted(effects: int, problems: list[str]) -> None:
+    """A message with an id that was handled has one effect; none or two are a problem, others' effects do not count."""
+    evidence = whole(ONE, (1, 1))
+    evidence.exactly_once = frozenset({0})
+    evidence.effects[ONE] = effects
+    verdict = judge(evidence)
+    assert verdict.problems == problems
+    assert verdict.by_qos[1].effective == min(effects, 1)
+
+
 def test_a_reordering_on_one_connection_is_found() -> None:
     """A message that reaches a broker after a younger one is a problem on the same connection, and none on the next."""
     keys = [(0, 1), (0, 2), (0, 3)]

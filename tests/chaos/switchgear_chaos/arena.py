@@ -27,10 +27,10 @@ acknowledges, as seen by them; by itself mosquitto acknowledges first (facts/bro
 
 
 _VARIANTS: Final[list[dict[str, Any]]] = [
-    {"profile": {"protocol": "5", "durability": "full"}, "window": 1024},
+    {"profile": {"protocol": "5", "durability": "full", "message_id": True}, "window": 1024},
     {"profile": {"protocol": "3.1.1", "durability": "normal", "max_in_flight": 64, "spare": True}},
 ]
-"""How publishers differ: even ones and odd ones."""
+"""How publishers differ: even ones, whose messages carry ids, and odd ones."""
 
 
 class Arena:
@@ -102,6 +102,11 @@ class Arena:
         """The brokers'."""
         return list(self.pair.ports) if self.pair is not None else [broker.port for broker in self.mosquittos]
 
+    @property
+    def database(self) -> Path:
+        """Where the consumer's handler has its effects."""
+        return self.folder / "effects.db"
+
     async def _link(self, client: str, port: int) -> FaultProxy:
         link = FaultProxy(f"mqtt://127.0.0.1:{port}")
         await link.start()
@@ -113,7 +118,7 @@ class Arena:
     def _profile(self, client: str) -> dict[str, Any]:
         profile: dict[str, Any] = {"client_id": f"chaos-{client}", "session_expiry": 86_400}
         if self.user is not None:  # ActiveMQ
-            profile |= {"username": self.user[0], "password": self.user[1], "protocol": "3.1.1"}
+            profile |= {"username": self.user[0], "password": self.user[1], "protocol": "3.1.1", "envelope": "line"}
         return profile
 
     async def _add_publisher(self, index: int) -> None:
@@ -146,7 +151,8 @@ class Arena:
             one = len(links) == 1
             where.append(links[0].uri if one else f"failover:({','.join(f'tcp://{link.authority}' for link in links)})")
         profile = {"protocol": "5", **self._profile("consumer")}
-        self.workers["consumer"] = Worker("consumer", "consumer", self.folder, {"where": where, "profile": profile})
+        options = {"where": where, "profile": profile, "database": str(self.database)}
+        self.workers["consumer"] = Worker("consumer", "consumer", self.folder, options)
         self._handled = (Reader(self.workers["consumer"].journal), {})
 
     async def start_workers(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,8 @@ class Consumer:
         self.heard = commands()
         self.failed: set[str] = set()
         self.dozes_until = 0.0
+        self.once = switchgear.HandledTable(size=10**9)
+        self.databases = [self.opened(options["database"]) for _ in options["where"]]
         self.transports = [
             switchgear.connect(
                 where,
@@ -52,6 +55,15 @@ class Consumer:
             for index, transport in enumerate(self.transports)
         ]
 
+    @staticmethod
+    def opened(path: str) -> sqlite3.Connection:
+        """A connection for one subscription's handler; effects survive SIGKILL, and need not survive the machine."""
+        database = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = WAL").fetchall()
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("CREATE TABLE IF NOT EXISTS effect (topic TEXT)")
+        return database
+
     def on_event(self, index: int, event: switchgear.Event) -> None:
         if event.name in {"connected", "connection_lost"}:
             self.journal.write("event", now(), event.name, index, str(event).replace("\n", " "))
@@ -64,8 +76,17 @@ class Consumer:
         pause = max(0.05 if number % SLEEPS == 0 else 0.0, self.dozes_until - time.monotonic())
         if pause > 0:
             time.sleep(pause)
+        if message.id is not None:
+            self.take_effect(index, message)
         word = "handled" if message.payload == payload_of(publisher, number) else "corrupt"
         self.journal.write(word, now(), index, publisher, number)
+
+    def take_effect(self, index: int, message: switchgear.Message) -> None:
+        """The effect of *message*, once: noted in the transaction that holds it."""
+        database = self.databases[index]
+        with database:
+            if self.once.mark(database, message):
+                database.execute("INSERT INTO effect VALUES (?)", (message.topic,))
 
     def run(self) -> None:
         """Until ``stop``."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import contextlib
+import sqlite3
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from switchgear.testing.processes import LoggedConnect, LoggedDelivery, LoggedPublish
@@ -31,6 +33,7 @@ def gather(arena: Arena) -> Evidence:
             )
         elif words[:1] + words[2:3] == ["event", "connection_lost"]:
             evidence.losses.append((CONSUMER, float(words[1])))
+    _read_effects(evidence, arena)
     _read_brokers(evidence, arena)
     return evidence
 
@@ -56,6 +59,12 @@ def _read_publisher(evidence: Evidence, index: int, reader: Reader) -> None:
             evidence.losses.append((f"publisher-{index}", float(words[1])))
         elif words[0] == "start":
             evidence.starts.setdefault(index, []).append(float(words[1]))
+
+
+def _read_effects(evidence: Evidence, arena: Arena) -> None:
+    evidence.exactly_once = frozenset(range(0, arena.stage.publishers, 2))
+    with contextlib.closing(sqlite3.connect(arena.database)) as database:
+        evidence.effects = Counter(number_of(topic) for (topic,) in database.execute("SELECT topic FROM effect"))
 
 
 def _read_brokers(evidence: Evidence, arena: Arena) -> None:

@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from switchgear_chaos.journal import qos_of
 
@@ -86,6 +86,8 @@ class Evidence:
         acked: When the publisher heard that a message was acknowledged.
         starts: When each life of a publisher began.
         losses: Connections that ended: of whom, and when.
+        effects: How many effects each message had, in the database of the consumer's handler.
+        exactly_once: Publishers whose messages carry an id, with which that handler notes them beside the effect.
         one_store: Whether the brokers are one for their clients, as a pair on one store.
     """
 
@@ -98,11 +100,12 @@ class Evidence:
     delivered: list[Delivered] = field(factory=list)
     handled: list[Handled] = field(factory=list)
     strikes: list[Strike] = field(factory=list)
+    effects: Counter[Key] = field(factory=Counter)
+    exactly_once: frozenset[int] = frozenset()
     one_store: bool = False
 
 
-COUNTS: Final = ("stored", "arrived", "handled", "ended", "lost", "unhandled", "arrived_again", "handled_again")
-FAULTY: Final = ("lost", "unhandled", "unexplained", "reordered")
+FAULTY: Final = ("lost", "unhandled", "unexplained", "twice_effective", "reordered")
 """What must be 0; at QoS 0 a loss is no fault."""
 
 
@@ -120,6 +123,8 @@ class Row:
         arrived_again: Arrivals beyond the first of a message.
         handled_again: Handlings beyond the first.
         unexplained: Of the last two, those that nothing explains.
+        effective: Messages that had an effect, of the publishers whose messages carry an id.
+        twice_effective: Of these, those that had more than one.
         reordered: Messages that came before an older one on the same connection.
     """
 
@@ -132,6 +137,8 @@ class Row:
     arrived_again: int = 0
     handled_again: int = 0
     unexplained: int = 0
+    effective: int = 0
+    twice_effective: int = 0
     reordered: int = 0
 
 
@@ -241,6 +248,8 @@ class _Judge:
                 self._blame("lost", key, stored_at, "stored, and never arrived at a broker")
             elif not handled:
                 self._blame("unhandled", key, arrivals[-1].time, "arrived at a broker, and was never handled")
+        if key[0] in evidence.exactly_once and handled:
+            self._count_effects(key, handled)
         for before, again in self._repetitions(arrivals):
             self._add("arrived_again", key, again.time, publisher)
             if why := self._unexplained_arrival(before, again):
@@ -250,6 +259,15 @@ class _Judge:
         if len(handled) > 1:
             for why in self._unexplained_handling(key, arrivals, handled):
                 self._blame("unexplained", key, handled[-1].time, why, "consumer")
+
+    def _count_effects(self, key: Key, handled: Sequence[Handled]) -> None:
+        effects = self.evidence.effects[key]
+        if effects == 0:
+            self._blame("unhandled", key, handled[-1].time, "handled, and without its effect", "consumer")
+            return
+        self._add("effective", key, handled[-1].time, "consumer")
+        if effects > 1:
+            self._blame("twice_effective", key, handled[-1].time, f"had its effect {effects} times", "consumer")
 
     def _repetitions(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
         """Each arrival after the first with one before it; where the broker knows a QoS 2 packet again, it is none."""
@@ -369,6 +387,6 @@ def total(rows: Iterable[Row]) -> Row:
     """The sum of *rows*."""
     sums = Row()
     for row in rows:
-        for name in (*COUNTS, "unexplained", "reordered"):
+        for name in asdict(sums):
             setattr(sums, name, getattr(sums, name) + getattr(row, name))
     return sums

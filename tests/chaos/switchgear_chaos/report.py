@@ -14,8 +14,8 @@ from switchgear_chaos.stage import OUTAGE_KIND
 if TYPE_CHECKING:
     from switchgear_chaos.stage import Outcome
 
-HEAD = ("stored", "arrived", "handled", "ended", "lost", "unhandled", "arrived again", "handled again")
-_TAIL = ("unexplained", "out of order")
+_HEAD = ("stored", "arrived", "handled", "ended", "lost", "unhandled", "arrived again", "handled again")
+_TAIL = ("unexplained", "one effect", "two effects", "out of order")
 
 Table = tuple[str, Sequence[str], list[list[str]]]
 
@@ -50,8 +50,8 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
     longest = max((len(row) for row in held), default=2)
     held = [row + ["-"] * (longest - len(row)) for row in held]
     return [
-        ("Messages, by QoS", ("stage", "", *HEAD, *_TAIL), by_qos),
-        ("Messages, by the last fault before them", ("fault", "times", "connections lost", *HEAD, *_TAIL), by_fault),
+        ("Messages, by QoS", ("stage", "", *_HEAD, *_TAIL), by_qos),
+        ("Messages, by the last fault before them", ("fault", "times", "connections lost", *_HEAD, *_TAIL), by_fault),
         (
             "MB held after the faults, and after each further backlog had drained",
             ("stage", "", *("after faults", *(f"backlog {n}" for n in range(1, longest - 2)))[: longest - 2]),

@@ -103,7 +103,8 @@ async def _watch(arena: Arena, outcome: Outcome, tell: Tell) -> None:
             if worker.is_dead:
                 outcome.problems.append(f"{worker.name} ended by itself; it said: {worker.said}")
                 worker.start()
-        tell(arena, f"{len(arena.strikes)} of {len(arena.stage.faults)} faults")
+        done = sum(strike.kind != OUTAGE_KIND for strike in arena.strikes)
+        tell(arena, f"{done} of {len(arena.stage.faults)} faults")
         await asyncio.sleep(0.5)
 
 
