@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: one publisher, one consumer, two mosquittos, a dozen faults, and 8 kills."""
+"""The short form of `make chaos`: one publisher, one consumer, two mosquittos, each kind of fault once, and 5 kills."""
 
 import json
 import os
@@ -35,10 +35,10 @@ def chaos(*arguments: str) -> tuple[dict[str, Any], str]:
     return found, done.stderr
 
 
-@pytest.mark.parametrize(("plan", "seed", "faults"), [("short", "11", 12), ("few_kills", "12", 8)])
+@pytest.mark.parametrize(("plan", "seed", "faults"), [("short", "26", 17), ("few_kills", "12", 5)])
 def test_nothing_is_lost(plan: str, seed: str, faults: int, tmp_path: Path) -> None:
-    """Under a dozen faults of all sorts, and under 8 kills of the publisher, nothing stored is lost or unexplained."""
+    """Under each kind of fault once, and under 5 kills of the publisher, nothing stored is lost or unexplained."""
     found, said = chaos("--plan", plan, "--seed", seed, "--keep", str(tmp_path / "kept"))
     assert found["problems"] == [], said
-    assert found["faults"] == faults
+    assert found["faults"] + found["left_out"] == faults  # only root can fill a disk
     assert found["stored_qos_1"] > 1000  # else nothing was tested

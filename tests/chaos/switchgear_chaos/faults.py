@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 async def strike(arena: Arena, fault: Fault) -> None:
-    """Do *fault*, undo it after its time, and write down when it was and whom it touched."""
+    """Do *fault*, undo it after its time, and write down when it was and whom it touched; not what cannot be done here."""
+    if fault.kind == "disk_full" and fault.target not in arena.disks:
+        return
     began = now()
     if KINDS[fault.kind].target == LINK:
         links = arena.links_of(fault.target)
@@ -214,9 +216,7 @@ async def _consumer_kill(arena: Arena, fault: Fault) -> None:
 
 
 async def _disk_full(arena: Arena, fault: Fault) -> None:
-    disk = arena.disks.get(fault.target)
-    if disk is None:
-        return
+    disk = arena.disks[fault.target]
     await asyncio.to_thread(disk.fill, disk.folder / "outbox")
     await asyncio.sleep(fault.lasts)
     disk.empty()

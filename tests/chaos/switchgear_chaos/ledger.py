@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SLACK: Final = 1.5
 """Seconds: mosquitto's log has whole ones."""
 
-NOTED: Final = 3.0
+NOTED: Final = 1.0
 """Seconds after an acknowledgement within which the kill of a publisher may undo its note of it."""
 
 AFTER: Final = 30.0

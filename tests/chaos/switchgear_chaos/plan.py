@@ -152,9 +152,9 @@ def make_plan(seed: int, name: str = "all") -> Plan:
         "activemq": lambda: _stage(rng, "activemq", publishers=1, rate=50, seconds=110, faults=40, backlog=1000),
         "kills": lambda: _kills(rng, count=100, rate=500, backlogs=3),
         "short": lambda: _stage(
-            rng, "mosquitto", publishers=1, rate=300, seconds=7, faults=12, backlog=3000, backlogs=2
+            rng, "mosquitto", publishers=1, rate=300, seconds=8, faults=len(KINDS), backlog=3000, backlogs=2
         ),
-        "few_kills": lambda: _kills(rng, count=8, rate=500, backlogs=0),
+        "few_kills": lambda: _kills(rng, count=5, rate=500, backlogs=0),
     }
     chosen = ("mosquitto", "activemq", "kills") if name == "all" else (name,)
     return Plan(seed=seed, name=name, stages=tuple(stages[each]() for each in chosen))

@@ -62,10 +62,12 @@ def tables(outcomes: Sequence[Outcome]) -> list[Table]:
 
 def facts(plan: Plan, outcomes: Sequence[Outcome], problems: Sequence[str]) -> dict[str, Any]:
     """Everything, for JSON."""
+    faults = sum(outcome.verdict.strikes[kind] for outcome in outcomes for kind in KINDS)
     return {
         "seed": plan.seed,
         "plan": plan.name,
-        "faults": sum(outcome.verdict.strikes[kind] for outcome in outcomes for kind in KINDS),
+        "faults": faults,
+        "left_out": plan.faults - faults,
         "stored_qos_1": sum(outcome.verdict.by_qos[1].stored for outcome in outcomes),
         "problems": list(problems),
         "stages": [

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 60.0
 """Seconds that a drain may take, and that messages on their way may stand still."""
 
-OUTAGE: Final = 2.0
+OUTAGE: Final = 1.0
 """Seconds for which no broker can be reached while a backlog is built up."""
 
 OUTAGE_KIND: Final = "outage"
