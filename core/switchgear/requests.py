@@ -26,10 +26,11 @@ from switchgear.message import Properties, check_properties, check_topic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from switchgear.acceptance import Payload
     from switchgear.delivery import Delivery
     from switchgear.message import Message
     from switchgear.subscription import Subscription
-    from switchgear.transport import AsyncTransport, Payload
+    from switchgear.transport import AsyncTransport
 
 log = logging.getLogger("switchgear.requests")
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
 
-from switchgear.errors import SubscriptionRefused
+from switchgear.errors import InvalidOption, SubscriptionRefused
 from switchgear.receiver import Ack, AckQueue, Arrival
 from switchgear.subscriptions import Subscriptions, batches
+from switchgear.window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,6 +44,8 @@ class Subscriber:
     emit: Callable[..., None]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     envelope: Envelope | None = None
+    window: Window | None = None
+    carries_ids: bool = False
     wanted: Subscriptions[Subscription] = field(factory=Subscriptions, init=False)
     received: int = field(default=0, init=False)
     _connection: Connection | None = field(default=None, init=False)
@@ -52,6 +55,21 @@ class Subscriber:
     _unclaimed_timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     # What is wanted. ---------------------------------------------------------------------------------------------
+
+    def window_for(self, topic_filter: str, deduplicate: Window | bool | None) -> Window | None:  # noqa: FBT001 - an option
+        """The window that a new subscription asks for; raises `InvalidOption` where it cannot work."""
+        if deduplicate is not None and not isinstance(deduplicate, bool | Window):
+            why = f"a {type(deduplicate).__name__} is none of a Window, True, False, None"
+            raise InvalidOption("deduplicate", why)
+        if deduplicate and not self.carries_ids:
+            raise InvalidOption("deduplicate", "MQTT 3.1.1 carries no ids; set protocol='5', or an envelope")
+        if isinstance(deduplicate, bool):
+            return Window() if deduplicate else None
+        window = self.window if deduplicate is None else deduplicate
+        if window is not None and any(other._inbox.window is window for other in self.wanted.named(topic_filter)):
+            why = f"another subscription to {topic_filter!r} uses this window, and each would miss what the other has"
+            raise InvalidOption("deduplicate", f"{why}; give one of them a Window of its own")
+        return window
 
     def add(self, subscription: Subscription) -> None:
         """Somebody wants *subscription*."""

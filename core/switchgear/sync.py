@@ -18,11 +18,12 @@ from attrs import define, field
 
 from switchgear.delivery import Delivery, mark_thread
 from switchgear.errors import TransportClosed, WouldDeadlock
-from switchgear.transport import DRAIN, AsyncTransport, Payload
+from switchgear.transport import DRAIN, AsyncTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
+    from switchgear.acceptance import Payload
     from switchgear.drivers.base import Filter
     from switchgear.endpoint import Endpoint
     from switchgear.errors import ConnectionFailed, SubscriptionRefused

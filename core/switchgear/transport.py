@@ -7,117 +7,58 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import evolve
-
 from switchgear import events as ev
 from switchgear import process_restart
+from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
 from switchgear.deadline import Deadline
 from switchgear.delivery import Delivery, Waits
 from switchgear.drivers.base import DriverSettings, Filter
+from switchgear.ears import Ears, EventCallback
 from switchgear.errors import (
     ConnectionFailed,
     GaveUp,
     InvalidOption,
-    MessageTooLarge,
     TransportClosed,
 )
-from switchgear.hookspecs import Restart, hookimpl
+from switchgear.hookspecs import Restart
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
-    ID_PROPERTY,
-    LARGEST_PAYLOAD,
     Message,
     Properties,
     check_filter,
-    check_properties,
-    check_qos,
-    check_topic,
 )
 from switchgear.narrator import Narrator
-from switchgear.outbox import MemoryOutbox, NewestSqliteOutbox, Outbox, SqliteOutbox
+from switchgear.outbox import open_outbox
 from switchgear.plan import make_plan
 from switchgear.plugins import Registry
 from switchgear.plugins import registry as installed
-from switchgear.receiver import AckQueue, HandlerSettings, Inbox
+from switchgear.receiver import HandlerSettings, Inbox
 from switchgear.requests import Requests, Responder
 from switchgear.sender import Sender
 from switchgear.states import State
 from switchgear.stats import Stats
 from switchgear.subscriber import Subscriber
 from switchgear.subscription import Subscription
-from switchgear.window import Window
-from switchgear.window_file import FileWindow
+from switchgear.window_file import open_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from switchgear.cause import Failure
     from switchgear.drivers.base import Connection, Driver
     from switchgear.endpoint import Endpoint
     from switchgear.hook_runner import Runner
     from switchgear.profile import Profile
-    from switchgear.report import Event
+    from switchgear.window import Window
 
 DRAIN = 5.0
 """Seconds that leaving a ``with`` block waits for acknowledgements."""
 
-LONGEST_EXPIRY = 2**32 - 1
-"""Seconds, about 136 years: what MQTT can say (MQTT 5, 3.3.2.3.3)."""
-
 ACKS = ("after", "at_once", "manual")
-
-Payload = bytes | bytearray | memoryview | str | None
-
-
-class _EventCallback:
-    """The ``on_event`` option, as a plugin: called in order, on a worker thread, isolated."""
-
-    def __init__(self, callback: Callable[[Event], object]) -> None:
-        self._callback = callback
-
-    @hookimpl
-    def on_event(self, event: Event) -> None:
-        """Pass it on."""
-        self._callback(event)
-
-
-class _Ears:
-    """Hears one connection for its transport."""
-
-    def __init__(self, transport: AsyncTransport, generation: int) -> None:
-        self._transport = transport
-        self._generation = generation
-        self._is_proved = False
-        self._sender = transport._sender
-        self.acks = AckQueue()
-
-    def on_acknowledged(self, delivery: Delivery, code: int) -> None:
-        if not self._is_proved:
-            self.on_healthy()
-        self._sender.acknowledge(delivery, code)
-
-    def on_message(self, message: Message, token: object) -> None:
-        self._transport._subscriber.arrived(message, token, self.acks)
-
-    def on_batch_end(self) -> None:
-        self._sender.batch_end()
-
-    def on_writable(self) -> None:
-        self._sender.pump()
-
-    def on_healthy(self) -> None:
-        self._transport._reports += 1
-        if not self._is_proved and self._transport.state in {State.RESTORING, State.CONNECTED}:
-            self._is_proved = True
-            self._transport._manager.feed(ev.HealthProved(self._generation))
-
-    def on_lost(self, failure: Failure) -> None:
-        self._transport._manager.lost(self._generation, failure)
 
 
 class AsyncTransport:
@@ -146,7 +87,6 @@ class AsyncTransport:
         self._plan = make_plan(profile, self._registry)
         self.client_id = profile.client_id or f"switchgear-{self._rng.getrandbits(48):012x}"
         self._waits = Waits()
-        self._checked: set[str] = set()
         self._connections = 0
         self._is_closed = False
         self._is_suspended = False
@@ -154,11 +94,9 @@ class AsyncTransport:
         self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._id_prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
-        self._check_ids()
-        self._numbers = itertools.count(1)
+        check_ids(profile, self._plan.protocol)
         # Names of plugins and of the driver are checked here, before anything is started.
-        extra = (_EventCallback(profile.on_event),) if profile.on_event is not None else ()
+        extra = (EventCallback(profile.on_event),) if profile.on_event is not None else ()
         self._strategies = self._registry.strategies(
             self._plan.strategies,
             extra=extra,
@@ -169,23 +107,18 @@ class AsyncTransport:
             options=profile.plugin_options,
         )
         self._first_driver: Driver | None = self._new_driver()
-        self._levels = self._first_driver.features.qos
         # Files come last: nothing that is refused above leaves one open.
-        self._window = _open_window(profile)
+        self._window = open_window(profile.deduplicate)
         try:
-            self._outbox = _open_outbox(profile, self._waits)
+            self._outbox = open_outbox(profile, self._waits)
         except BaseException:
             self._close_window()
             raise
-
-    def _check_ids(self) -> None:
-        """Refuse to send or to look for message ids that nothing carries."""
-        profile = self.profile
-        if self._plan.protocol != "5" and profile.envelope is None:
-            for name, value in (("message_id", profile.message_id), ("deduplicate", profile.deduplicate)):
-                if value:
-                    why = "MQTT 3.1.1 has no user properties to carry ids; set protocol='5', or an envelope"
-                    raise InvalidOption(name, why)
+        prefix = uuid.UUID(int=self._rng.getrandbits(128)).hex[:16] if profile.message_id else ""
+        self._acceptance = Acceptance(
+            self._outbox, self._waits, self._plan.checks, self._first_driver, prefix, profile.envelope
+        )
+        self._accept = self._acceptance.accept
 
     def _close_window(self) -> None:
         if self._window is not None and self._window is not self.profile.deduplicate:
@@ -228,7 +161,10 @@ class AsyncTransport:
             self._rng,
             loop,
         )
-        self._subscriber = Subscriber(loop, self._narrator.emit, self._manager.spawn, self.profile.envelope)
+        carries_ids = self._plan.protocol == "5" or self.profile.envelope is not None
+        self._subscriber = Subscriber(
+            loop, self._narrator.emit, self._manager.spawn, self.profile.envelope, self._window, carries_ids
+        )
         self._requests = Requests(self, loop, self.profile.reply_topic or f"replies/{_as_level(self.client_id)}")
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         process_restart.add(self, loop)
@@ -263,7 +199,7 @@ class AsyncTransport:
             known = tuple(sorted(driver.features.protocols))
             raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
         if settings.will is not None and settings.will.qos not in driver.features.qos:
-            raise _no_qos("will.qos", driver.name, driver.features.qos, settings.will.qos)
+            raise unsupported_qos("will.qos", driver, settings.will.qos)
         return driver
 
     def _next_driver(self) -> Driver:
@@ -336,59 +272,7 @@ class AsyncTransport:
         """What `publish` does before it tells the loop; None where it would block. From any thread."""
         if self._is_closed or self._loop is None or self._waits.is_foreign:
             self._check_open("publish()")
-        if self._waits.failure is not None:
-            raise self._waits.failure
-        if type(topic) is not str or topic not in self._checked:
-            self._check_topic(topic)
-        if type(payload) is not bytes:
-            payload = _as_bytes(payload)
-        if type(qos) is not int or qos not in self._levels:
-            self._check_qos(qos)
-        if properties is not None or self._id_prefix:
-            properties, payload = self._with_id(properties, payload)
-        if len(payload) > LARGEST_PAYLOAD:
-            raise MessageTooLarge(topic, len(payload), LARGEST_PAYLOAD, whose="MQTT")
-        expires_at = None
-        if expires_after is not None:
-            is_number = isinstance(expires_after, int | float) and not isinstance(expires_after, bool)
-            if not is_number or not 0 < expires_after <= LONGEST_EXPIRY:  # NaN is neither
-                why = (
-                    f"{expires_after!r} is no number of seconds above 0, up to {LONGEST_EXPIRY}; leave it out for never"
-                )
-                raise InvalidOption("expires_after", why)
-            assert self._loop is not None
-            expires_at = self._loop.time() + expires_after
-        return self._outbox.accept(
-            topic, payload, qos, retain=bool(retain), properties=properties, expires_at=expires_at
-        )
-
-    def _check_topic(self, topic: str) -> None:
-        check_topic(topic)
-        for check in self._plan.checks:
-            check(topic)
-        if len(self._checked) >= 4096:
-            self._checked.clear()
-        self._checked.add(topic)
-
-    def _check_qos(self, qos: int) -> None:
-        check_qos(qos)
-        if qos not in self._levels:
-            raise _no_qos("qos", self.profile.driver, self._levels, qos)
-
-    def _with_id(self, properties: Properties | None, payload: bytes) -> tuple[Properties | None, bytes]:
-        """What is sent of *properties* and *payload*, with an id where one is wanted: the caller's own, or a new one."""
-        if not isinstance(properties, Properties | None):
-            raise InvalidOption("properties", f"{type(properties).__name__} is no switchgear.Properties")
-        if properties is not None:
-            check_properties(properties)
-        if not self._id_prefix:
-            return properties, payload
-        ours = properties or Properties()
-        given = next((value for name, value in ours.user if name == ID_PROPERTY), None)
-        message_id = given or f"{self._id_prefix}-{next(self._numbers)}"
-        if self.profile.envelope is not None:
-            return properties, _as_bytes(self.profile.envelope.wrap(message_id, payload))
-        return ours if given else evolve(ours, user=(*ours.user, (ID_PROPERTY, message_id))), payload
+        return self._accept(topic, payload, qos, retain, properties, expires_after)
 
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back, when it was never sent; whether that was possible."""
@@ -475,7 +359,7 @@ class AsyncTransport:
         check_filter(topic_filter)
         for check in self._plan.checks:
             check(topic_filter)
-        self._check_qos(qos)
+        self._acceptance.check_qos(qos)
         if ack not in ACKS:
             raise InvalidOption("ack", f"{ack!r} is unknown", valid=ACKS)
         if handler is not None and not callable(handler):
@@ -484,7 +368,7 @@ class AsyncTransport:
             raise InvalidOption("concurrency", f"{concurrency!r} is no whole number of at least 1")
         if not isinstance(ordered, bool):
             raise InvalidOption("ordered", f"{ordered!r} is neither True nor False")
-        window = self._window_for(topic_filter, deduplicate)
+        window = self._subscriber.window_for(topic_filter, deduplicate)
         if retain_handling not in {0, 1, 2}:
             raise InvalidOption("retain_handling", f"{retain_handling!r} is none of 0, 1, 2 (MQTT 5, 3.8.3.1)")
         wanted = Filter(
@@ -498,20 +382,6 @@ class AsyncTransport:
         subscription = Subscription(self, inbox)
         self._subscriber.add(subscription)
         return subscription
-
-    def _window_for(self, topic_filter: str, deduplicate: Window | bool | None) -> Window | None:  # noqa: FBT001 - an option
-        if deduplicate is not None and not isinstance(deduplicate, bool | Window):
-            why = f"a {type(deduplicate).__name__} is none of a Window, True, False, None"
-            raise InvalidOption("deduplicate", why)
-        if deduplicate and self._plan.protocol != "5" and self.profile.envelope is None:
-            raise InvalidOption("deduplicate", "MQTT 3.1.1 carries no ids; set protocol='5', or an envelope")
-        if isinstance(deduplicate, bool):
-            return Window() if deduplicate else None
-        window = self._window if deduplicate is None else deduplicate
-        if window is not None and any(o._inbox.window is window for o in self._subscriber.wanted.named(topic_filter)):
-            why = f"another subscription to {topic_filter!r} uses this window, and each would miss what the other has"
-            raise InvalidOption("deduplicate", f"{why}; give one of them a Window of its own")
-        return window
 
     def unsubscribe(self, what: str | Subscription) -> None:
         """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error.
@@ -702,9 +572,9 @@ class AsyncTransport:
         """Part of `switchgear.manager.Owner`."""
         return self._reports + self._sender.acknowledged + self._sender.refused + self._subscriber.received
 
-    def listener(self, generation: int) -> _Ears:
+    def listener(self, generation: int) -> Ears:
         """Part of `switchgear.manager.Owner`."""
-        self._ears = _Ears(self, generation)
+        self._ears = Ears(self, generation)
         return self._ears
 
     async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
@@ -789,45 +659,6 @@ class AsyncTransport:
             self._narrator.emit("plugin_failed", plugin=plugin, hook=hook, why=why)
 
 
-def _no_qos(option: str, driver: str, levels: Iterable[int], qos: int) -> InvalidOption:
-    """The error for a QoS that a driver does not carry."""
-    why = f"the driver {driver!r} carries no QoS {qos}; choose another driver, or one of its own"
-    return InvalidOption(option, why, valid=map(str, levels))
-
-
-def _as_bytes(payload: Payload) -> bytes:
-    if payload is None:
-        return b""
-    if isinstance(payload, str):
-        try:
-            return payload.encode()
-        except UnicodeEncodeError:
-            raise InvalidOption("payload", "the text holds a lone surrogate, which is no UTF-8") from None
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return bytes(payload)
-    raise InvalidOption("payload", f"a {type(payload).__name__} is neither bytes nor str; encode it first")
-
-
 def _as_level(client_id: str) -> str:
     """*client_id* as one level of a topic."""
     return "".join("-" if character in "+#/$" else character for character in client_id)
-
-
-def _open_window(profile: Profile) -> Window | None:
-    """The window that *profile* names; raises what `FileWindow` raises."""
-    asked = profile.deduplicate
-    if isinstance(asked, str):
-        return FileWindow(asked)
-    if isinstance(asked, bool):
-        return Window() if asked else None
-    return Window(asked) if isinstance(asked, int) else asked
-
-
-def _open_outbox(profile: Profile, waits: Waits) -> Outbox:
-    """The outbox that *profile* names; raises what `SqliteOutbox` raises."""
-    if profile.outbox is None:
-        outbox = MemoryOutbox(profile.outbox_limits, waits)
-        outbox.order(profile.drain_order)
-        return outbox
-    kind = NewestSqliteOutbox if profile.drain_order == "newest" else SqliteOutbox
-    return kind(profile.outbox_limits, waits, profile.outbox, profile.durability)

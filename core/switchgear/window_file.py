@@ -180,3 +180,12 @@ class FileWindow(Window):
             self._is_closed = True
             self._database.close()
             self._file_lock.release()
+
+
+def open_window(asked: Window | str | int) -> Window | None:
+    """The window that the option ``deduplicate`` asks for; raises what `FileWindow` raises."""
+    if isinstance(asked, str):
+        return FileWindow(asked)
+    if isinstance(asked, bool):
+        return Window() if asked else None
+    return Window(asked) if isinstance(asked, int) else asked

@@ -516,7 +516,7 @@ async def test_too_large_for_the_broker() -> None:
 
 async def test_too_large_for_mqtt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that MQTT cannot carry is refused at the call."""
-    monkeypatch.setattr("switchgear.transport.LARGEST_PAYLOAD", 9)
+    monkeypatch.setattr("switchgear.acceptance.LARGEST_PAYLOAD", 9)
     async with open_to(dead_uri()) as transport:
         with pytest.raises(MessageTooLarge, match="MQTT takes at most"):
             transport.publish("t", b"0123456789")
