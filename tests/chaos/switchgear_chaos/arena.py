@@ -51,6 +51,7 @@ class Arena:
         self.busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """For each target that is no link: one fault at a time, also when they run late."""
         self.strikes: list[Strike] = []
+        self.problems: list[str] = []
         self.user: tuple[str, str] | None = None
         self._has_disks = disks
         self._stored: dict[str, tuple[Reader, bytearray]] = {}

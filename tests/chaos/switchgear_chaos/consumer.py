@@ -1,7 +1,7 @@
 """The consumer under test, a process of its own: it writes each message down when it is handled, before it is acknowledged.
 
 It has a connection with a fixed client id and a kept session for each place, and subscribes to everything. Commands come
-as lines on stdin: ``doze SECONDS`` (handle nothing meanwhile), ``stop``.
+as lines on stdin: ``doze SECONDS`` (handle nothing meanwhile), ``stop`` or ``leave``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Consumer:
                 database.execute("INSERT INTO effect VALUES (?)", (message.topic,))
 
     def run(self) -> None:
-        """Until ``stop``."""
+        """Until ``stop`` or ``leave``."""
         waiting = set(range(len(self.transports)))
         while True:
             for index in sorted(waiting):
@@ -101,7 +101,7 @@ class Consumer:
                 self.journal.write("ready", now(), index)
             while self.heard:
                 word, _, rest = self.heard.popleft().partition(" ")
-                if word == "stop":
+                if word in {"stop", "leave"}:
                     return
                 if word == "doze":
                     self.dozes_until = time.monotonic() + float(rest)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from switchgear.testing import FaultProxy
 
     from switchgear_chaos.arena import Arena
+    from switchgear_chaos.worker import Worker
 
 
 async def strike(arena: Arena, fault: Fault) -> None:
@@ -185,7 +186,7 @@ async def _broker_freeze(arena: Arena, fault: Fault) -> None:
 # Ourselves. -----------------------------------------------------------------------------------------------------------
 
 
-async def _publisher_kill(arena: Arena, fault: Fault) -> None:
+async def _end_publisher(arena: Arena, fault: Fault) -> None:
     worker = arena.workers[fault.target]
     if "stored" in fault.detail:
         before = sum(arena.stored(fault.target))
@@ -200,19 +201,27 @@ async def _publisher_kill(arena: Arena, fault: Fault) -> None:
                 link.refuse()
                 link.cut()
             await asyncio.sleep(fault.detail["cut_off"])
-        await asyncio.to_thread(worker.kill)
+        await _end(arena, worker, fault)
     await asyncio.sleep(fault.lasts)
     worker.start()
 
 
-async def _consumer_kill(arena: Arena, fault: Fault) -> None:
+async def _end_consumer(arena: Arena, fault: Fault) -> None:
     worker = arena.workers[fault.target]
     if dozing := fault.detail["dozing"]:  # so that it has messages that it has not handled
         worker.tell("doze", 2 * dozing)
         await asyncio.sleep(dozing)
-    await asyncio.to_thread(worker.kill)
+    await _end(arena, worker, fault)
     await asyncio.sleep(fault.lasts)
     worker.start()
+
+
+async def _end(arena: Arena, worker: Worker, fault: Fault) -> None:
+    """Kill *worker*, or have it close in order, as *fault* says."""
+    if fault.kind.endswith("_kill"):
+        await asyncio.to_thread(worker.kill)
+    elif not await asyncio.to_thread(worker.stop, 30, "leave"):
+        arena.problems.append(f"{worker.name} did not close in order; it said: {worker.said}")
 
 
 async def _disk_full(arena: Arena, fault: Fault) -> None:
@@ -229,8 +238,10 @@ async def _clock_jump(arena: Arena, fault: Fault) -> None:
 _OTHERS: Final[dict[str, Callable[[Arena, Fault], Awaitable[None]]]] = {
     "broker_kill": _broker_kill,
     "broker_freeze": _broker_freeze,
-    "publisher_kill": _publisher_kill,
-    "consumer_kill": _consumer_kill,
+    "publisher_kill": _end_publisher,
+    "publisher_restart": _end_publisher,
+    "consumer_kill": _end_consumer,
+    "consumer_restart": _end_consumer,
     "disk_full": _disk_full,
     "clock_jump": _clock_jump,
 }

@@ -44,6 +44,10 @@ KINDS: Final[dict[str, Kind]] = {
     "broker_freeze": Kind(target=BROKER, share=8, lasts=(0.1, 4.0), words="SIGSTOP of a broker, then SIGCONT"),
     "publisher_kill": Kind(target=PUBLISHER, share=8, lasts=(0.0, 1.5), words="SIGKILL of a publisher, then restart"),
     "consumer_kill": Kind(target=CONSUMER, share=6, lasts=(0.0, 2.0), words="SIGKILL of the consumer, then restart"),
+    "publisher_restart": Kind(
+        target=PUBLISHER, share=5, lasts=(0.0, 1.0), words="a publisher closes without draining, then restart"
+    ),
+    "consumer_restart": Kind(target=CONSUMER, share=4, lasts=(0.0, 1.0), words="the consumer closes, then restart"),
     "reset": Kind(target=LINK, share=8, lasts=(0.0, 0.0), words="TCP reset on both sides"),
     "cut_within": Kind(target=LINK, share=8, lasts=(0.5, 2.0), words="reset in the middle of a packet, by bytes"),
     "half_close": Kind(target=LINK, share=6, lasts=(0.0, 0.0), words="FIN in one direction"),
@@ -248,9 +252,9 @@ def _detail(rng: random.Random, kind: str) -> dict[str, float]:
     """What else there is to a fault of *kind*."""
     if kind == "broker_kill":
         return {"frozen_before": round(rng.choice([0.0, rng.uniform(0.02, 0.2)]), 3)}
-    if kind == "publisher_kill":
+    if kind in {"publisher_kill", "publisher_restart"}:
         return {"cut_off": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
-    if kind == "consumer_kill":
+    if kind in {"consumer_kill", "consumer_restart"}:
         return {"dozing": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
     if kind == "slow":
         return {"delay": round(rng.uniform(0.01, 0.4), 3), "rate": rng.choice([0, 20_000, 200_000])}

@@ -1,7 +1,7 @@
 """The publisher under test, a process of its own: numbered messages into an outbox file, and a journal of what was stored.
 
 Commands come as lines on stdin: ``pause WORD`` (drain, and say so in the journal), ``resume``, ``burst COUNT``,
-``clock SECONDS``, ``stop``.
+``clock SECONDS``, ``leave`` (close at once), ``stop`` (drain, then close).
 When stdin ends, so does the process.
 """
 
@@ -116,15 +116,15 @@ class Publisher:
         if event.name in {"connected", "connection_lost"} or event.name.startswith("outbox_"):
             self.journal.write("event", now(), event.name, str(event).replace("\n", " "))
 
-    def run(self) -> None:
-        """Until ``stop``."""
+    def run(self) -> str:
+        """Until ``stop`` or ``leave``; which it was."""
         due = 0.0
         before = time.monotonic()
         while True:
             while self.heard:
                 word, _, rest = self.heard.popleft().partition(" ")
-                if word == "stop":
-                    return
+                if word in {"stop", "leave"}:
+                    return word
                 if word == "clock":
                     clock.jump(float(rest))
                 elif word == "burst":
@@ -207,8 +207,7 @@ def main() -> None:
     sqlite.WINDOW = options.get("window", sqlite.WINDOW)  # type: ignore[misc]  # so that a short outage spills
     sqlite.LOW = sqlite.CHUNK = sqlite.WINDOW // 8  # type: ignore[misc]  # the same
     publisher = Publisher(options)
-    publisher.run()
-    publisher.transport.close(drain=30)
+    publisher.transport.close(drain=30 if publisher.run() == "stop" else 0)
     publisher.write_acked()
     publisher.journal.write("stopped", now())
 

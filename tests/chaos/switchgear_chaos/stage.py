@@ -78,7 +78,7 @@ async def run_stage(stage: Stage, folder: Path, *, disks: bool, tell: Tell) -> O
             watch.cancel()
         await _stop(arena, outcome)
         outcome.verdict = await asyncio.to_thread(lambda: judge(gather(arena)))
-    outcome.problems += outcome.verdict.problems
+    outcome.problems += arena.problems + outcome.verdict.problems
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -91,12 +91,12 @@ class Worker:
             return held
         return 0
 
-    def stop(self, timeout: float) -> bool:
-        """Have it drain and end; whether it did within *timeout* seconds, and with success."""
+    def stop(self, timeout: float, how: str = "stop") -> bool:
+        """Tell it to end, by the command *how*; whether it did within *timeout* seconds, and with success."""
         self.is_wanted = False
         if self._process is None:
             return True
-        self.tell("stop")
+        self.tell(how)
         try:
             return self._process.wait(timeout) == 0
         except subprocess.TimeoutExpired:
