@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.clock import Clock
 
 MARGIN: Final = 0.95
-"""The share of a budget that is used: what leaves evenly arrives unevenly."""
+"""The share of a budget that is planned for: what was late once may catch up with the rest."""
 
 
 class Stopped(Exception):
@@ -19,14 +19,16 @@ class Stopped(Exception):
 
 
 class Pacer:
-    """Gives out slots: one each 1 / (0.95 * rate) seconds for each budget, so no second has more than its rate.
+    """Gives out slots: one each 1 / (0.95 * rate) seconds for each budget, and never two within 1 / rate.
 
-    No burst: what was not used is gone. A slot of several budgets at once is the latest of theirs.
+    So no second has more than the rate, even when this machine was busy for a while and many wait that should have gone:
+    what was not used is gone. A slot of several budgets at once is the latest of theirs.
     """
 
     def __init__(self, rates: Mapping[tuple[str, str], float], clock: Clock) -> None:
-        self._spacing = {key: 1 / (MARGIN * rate) for key, rate in rates.items()}
+        self._least = {key: 1 / rate for key, rate in rates.items()}
         self._next = dict.fromkeys(rates, 0.0)
+        self._gone = dict.fromkeys(rates, 0.0)
         self._clock = clock
         self._lock = threading.Lock()
         self.stop = threading.Event()
@@ -40,12 +42,12 @@ class Pacer:
         """
         with self._lock:
             now = self._clock.monotonic()
-            known = [key for key in keys if key in self._spacing]
+            known = [key for key in keys if key in self._least]
             slot = max([now, *(self._next[key] for key in known)])
             if self.stop.is_set() or (self.deadline is not None and slot > self.deadline):
                 raise Stopped
             for key in known:
-                self._next[key] = slot + self._spacing[key]
+                self._next[key] = slot + self._least[key] / MARGIN
             return slot
 
     def take(self, *keys: tuple[str, str]) -> None:
@@ -54,6 +56,20 @@ class Pacer:
         Raises:
             Stopped: the run is stopped, or the slot would come after the deadline.
         """
-        slot = self.reserve(*keys)
-        if self._clock.wait(slot - self._clock.monotonic(), self.stop):
-            raise Stopped
+        ready = self.reserve(*keys)
+        while ready:
+            if self._clock.wait(ready - self._clock.monotonic(), self.stop):
+                raise Stopped
+            ready = self._go(keys)
+
+    def _go(self, keys: tuple[tuple[str, str], ...]) -> float:
+        """0 when one may go now, which is then noted; else when to ask again: somebody who was late went just before."""
+        with self._lock:
+            now = self._clock.monotonic()
+            known = [key for key in keys if key in self._least]
+            ready = max((self._gone[key] + self._least[key] for key in known), default=0.0)
+            if ready > now:
+                return ready
+            for key in known:
+                self._gone[key] = now
+            return 0.0

@@ -65,6 +65,20 @@ def test_slots_on_many_threads_are_all_different() -> None:
     assert len(set(slots)) == 400
 
 
+def test_who_was_late_does_not_make_a_burst() -> None:
+    """Slots that were reserved, and used late all at once, are used closer together than the budget allows."""
+    clock = SteppingClock()
+    pacer = Pacer({D: 50.0}, clock)
+    for _ in range(5):
+        pacer.reserve(D)
+    clock.wait(1.0, pacer.stop)
+    went = []
+    for _ in range(10):
+        pacer.take(D)
+        went.append(clock.monotonic())
+    assert min(b - a for a, b in pairwise(went)) > 0.0199
+
+
 def test_a_slot_after_the_deadline_is_not_given() -> None:
     """Somebody waits for a slot beyond the deadline, or after the run was stopped."""
     clock = SteppingClock()
@@ -83,7 +97,7 @@ def test_what_has_no_budget_does_not_wait() -> None:
     """A region whose quota is unknown holds requests up."""
     clock = SteppingClock()
     Pacer({}, clock).take(("connect", "nowhere"))
-    assert clock.waits == [0.0]
+    assert sum(clock.waits) <= 0
 
 
 def test_the_real_clock_ends_a_wait_when_it_is_stopped() -> None:
