@@ -33,6 +33,9 @@ from switchgear.loaded_plugin import HOOKS
 from switchgear.narrator import LEVELS
 from switchgear.profile import OutboxLimits
 from switchgear.profile_file import _FOLDED, KEYS
+from switchgear_iot_dns.dr import iam as dr_iam
+from switchgear_iot_dns.dr import settings as dr_settings
+from switchgear_iot_dns.dr.errors import EXIT_CODES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -430,6 +433,20 @@ def permitted() -> str:
     return table(["Element", "Attributes", "Elements in it"], rows)
 
 
+def dr_exit_codes() -> str:
+    """The exit codes of ``switchgear dr``."""
+    return table(["Exit code of `dr`", "Meaning"], [[code(str(number)), text] for number, text in EXIT_CODES.items()])
+
+
+def dr_policy() -> str:
+    """The IAM policy that ``switchgear dr`` needs."""
+    return f"```json\n{json.dumps(dr_iam.policy(zone='Z0123456789ABC'), indent=2)}\n```"
+
+
+DR_TABLES: Final = ("Zone", "Domain", "Clients", "Region", "Pace", "Waits", "Handshake")
+"""The tables of a plan file of ``switchgear dr``."""
+
+
 # Hooks, signatures. --------------------------------------------------------------------------------------------------
 
 
@@ -620,6 +637,9 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "Failure": lambda: values(switchgear.Failure),
     "Event": lambda: values(switchgear.Event),
     "connection options": connection_options,
+    "dr exit codes": dr_exit_codes,
+    "dr policy": dr_policy,
+    **{f"dr options of {name}": functools.partial(options_of, getattr(dr_settings, name)) for name in DR_TABLES},
     "permissions file": lambda: permissions(""),
     "permissions users": lambda: permissions("users.NAME"),
     "permissions groups": lambda: permissions("groups.NAME"),

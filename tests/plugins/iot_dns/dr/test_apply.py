@@ -15,6 +15,7 @@ from switchgear_iot_dns.dr.errors import (
     StalePlan,
     Unfit,
 )
+from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.operations import Wishes, load_saved
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
@@ -468,3 +469,36 @@ def test_a_quota_bounds_the_pace(bench: Bench) -> None:
     assert rates(plan, operations.settings) == {("disconnect", EAST): 30.0, ("connect", WEST): 20.0}
     unknown = evolve(plan, connects={WEST: None}, disconnects={EAST: None})
     assert rates(unknown, operations.settings) == {("disconnect", EAST): 50.0}
+
+
+@pytest.mark.parametrize("killed_after", [None, 150])
+def test_a_fleet_goes_within_the_budget(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, killed_after: int | None
+) -> None:
+    """Of many clients one is missed or disconnected twice, or the target gets more CONNECTs in a second than it takes."""
+    bench.clients = {ONE: [f"press-{number}" for number in range(300)], TWO: []}
+    bench.home()
+    bench.aws.quotas[WEST] = {"Connect requests per second per account": 100.0}
+    bench.more[f'domains."{TWO}".clients'] = ""
+    bench.write(pace="workers = 1\ncanary_share = 0.01\ndisconnects_per_second = 200\nlooks_per_second = 100000")
+
+    if killed_after is not None:
+        add = Journal.add
+
+        def crashing(journal: Journal, entry: str, *, at: float, **facts: object) -> None:
+            if len(bench.listed(WEST).connects) >= killed_after:
+                raise KeyboardInterrupt
+            add(journal, entry, at=at, **facts)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Journal, "add", crashing)
+            bench.operations().apply("west", Wishes())
+        assert 140 < len(bench.connected(EAST)) <= 300 - killed_after  # one may be under way
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0, ended.text
+    assert bench.connected(WEST) == sorted(bench.clients[ONE])
+    assert bench.listed(EAST).ended == dict.fromkeys(bench.clients[ONE], 1)
+    times = bench.listed(WEST).connects
+    assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 50
+    if killed_after is None:
+        assert times[-1] - times[0] <= 1.3 * 300 / 50

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -263,3 +264,25 @@ def test_a_torn_last_line_is_cut_off(bench: Bench, crash: Crasher) -> None:
     check_done(bench)
     assert os.path.getsize(path) > 0  # noqa: PTH202 - and it reads back
     assert bench.entries()[-1]["entry"] == "ended"
+
+
+def test_an_interrupted_process_is_gone_on_from(bench: Bench) -> None:
+    """After Ctrl-C in the middle of disconnecting, the exit code is not 130, or the next process disconnects twice."""
+    bench.clients[ONE] = [f"press-{number}" for number in range(60)]
+    bench.home()
+    path = bench.write(
+        waits="resolvers = 0\ncanary = 5\nverify = 5", pace="disconnects_per_second = 20\ncanary_share = 0"
+    )
+    command = [sys.executable, "-Im", "switchgear", "dr", "apply", "west", "--yes", "--file", str(path)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while sum(bench.listed(EAST).ended.values()) < 5 and child.poll() is None:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 130, told
+    assert told == "switchgear: interrupted; the same command goes on where this one stopped\n"
+    assert len(bench.connected(EAST)) > 10
+    bench.write(waits="resolvers = 0\ncanary = 5\nverify = 5", pace="disconnects_per_second = 500\ncanary_share = 0")
+    ended = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
+    assert ended.returncode == 0, ended.stderr
+    check_done(bench)
