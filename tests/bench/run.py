@@ -18,7 +18,7 @@ from typing import Any
 
 from switchgear.testing.processes import BrokerMissing
 
-BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq", "region_switch")
+BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq", "region_switch", "dr")
 TITLES = {
     "storm": "Storm",
     "throughput": "Throughput",
@@ -26,6 +26,7 @@ TITLES = {
     "time_back": "Time back",
     "time_back_activemq": "Time back on an ActiveMQ pair",
     "region_switch": "Time to another region",
+    "dr": "Disconnecting a fleet",
 }
 
 ROOT = Path(__file__).resolve().parents[2]
