@@ -1,7 +1,8 @@
 """The ledger on made-up evidence: it must find what is wrong, and not cry out at what is right."""
 
 import pytest
-from switchgear_chaos.ledger import Arrival, Delivered, Evidence, Handled, Strike, judge
+from switchgear_chaos.evidence import Arrival, Delivered, Evidence, Handled, Strike
+from switchgear_chaos.ledger import judge
 
 ONE, QOS_2, QOS_0 = (0, 1), (0, 10), (0, 20)
 """Messages of QoS 1, 2 and 0, by their numbers."""
@@ -32,7 +33,6 @@ def whole(*keys: tuple[int, int]) -> Evidence:
         arrivals=[arrival(key) for key in keys],
         delivered=[delivered(key) for key in keys],
         handled=[handled(key) for key in keys],
-        starts={0: [1.0]},
     )
 
 
@@ -93,49 +93,55 @@ def test_a_repetition_after_a_loss_is_explained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "acked", "starts", "strikes", "why"),
+    ("again", "acked", "kills", "strikes", "why"),
     [
-        (arrival(time=103), None, [1.0], [strike()], "sent twice on connection 1 to broker 0"),
-        (arrival(connection=2, time=103), None, [1.0], [], "although no fault had touched its publisher"),
-        (arrival(connection=2, time=103), None, [1.0], [strike(target="publisher-1")], "although no fault"),
-        (arrival(connection=2, time=103), 100.5, [1.0], [strike()], "the process that had been told"),
+        (arrival(time=103), [], [], [strike()], "sent twice on connection 1 to broker 0"),
+        (arrival(connection=2, time=103), [], [], [], "although no fault had touched its publisher"),
+        (arrival(connection=2, time=103), [], [], [strike(target="publisher-1")], "although no fault"),
+        (arrival(connection=2, time=103), [100.5], [100.0], [strike()], "acknowledged before, and no kill between"),
         (
             arrival(connection=2, time=120),
-            100.5,
-            [1.0, 118.0],
-            [strike("publisher_kill", began=117, ended=118)],
-            "by a later process, long after",
+            [100.5],
+            [117.0],
+            [strike(began=117)],
+            "16.5 s before the process was killed",
+        ),
+        (
+            arrival(connection=3, time=120),
+            [100.5, 110.0],
+            [100.6, 117.0],
+            [strike(began=117)],
+            "acknowledged 7.0 s before",
         ),
     ],
 )
 def test_an_unexplained_repetition_is_found(
-    again: Arrival, acked: float | None, starts: list[float], strikes: list[Strike], why: str
+    again: Arrival, acked: list[float], kills: list[float], strikes: list[Strike], why: str
 ) -> None:
     """A message that came again on one connection, without a fault, or after it was acknowledged, is a problem."""
     evidence = whole(ONE)
     evidence.arrivals.append(again)
     evidence.strikes = strikes
-    evidence.starts[0] = starts
-    if acked is not None:
-        evidence.acked[ONE] = acked
+    evidence.kills[0] = kills
+    evidence.acked[ONE] = acked
     verdict = judge(evidence)
     assert verdict.problems == ["1 message(s) of QoS 1 unexplained"]
     assert why in verdict.examples[0]
 
 
 @pytest.mark.parametrize(
-    "strikes",
+    ("kill", "strikes"),
     [
-        [strike("publisher_kill", began=101, ended=102)],
-        [strike("disk_full", began=100, ended=109), strike("publisher_kill", began=110, ended=111)],
+        (100.2, []),
+        (110.0, [strike("disk_full", began=100, ended=109)]),
     ],
 )
-def test_a_kill_before_the_note_explains_a_repetition(strikes: list[Strike]) -> None:
+def test_a_kill_before_the_note_explains_a_repetition(kill: float, strikes: list[Strike]) -> None:
     """A publisher that was killed just after the acknowledgement, or whose disk was full, sends again in its next life."""
     evidence = whole(ONE)
-    evidence.acked[ONE] = 100.0
-    evidence.starts[0] = [1.0, 111.0]
-    evidence.strikes = strikes
+    evidence.acked[ONE] = [100.0]
+    evidence.kills[0] = [kill]
+    evidence.strikes = [*strikes, strike("publisher_kill", began=kill, ended=kill)]
     evidence.arrivals.append(arrival(connection=2, time=114))
     assert judge(evidence).problems == []
 
@@ -146,7 +152,7 @@ def test_a_message_of_qos_0_comes_twice_after_a_kill_only() -> None:
     evidence.strikes = [strike()]
     evidence.arrivals.append(arrival(QOS_0, connection=2, time=103))
     assert judge(evidence).problems == ["1 message(s) of QoS 0 unexplained"]
-    evidence.strikes = [strike("publisher_kill", began=102, ended=102)]
+    evidence.kills[0] = [102.0]
     assert judge(evidence).problems == []
 
 

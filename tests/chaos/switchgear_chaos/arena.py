@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from switchgear_chaos.ledger import Strike
+    from switchgear_chaos.evidence import Strike
     from switchgear_chaos.plan import Stage
 
 _NO_AUTOSAVE: Final = "autosave_on_changes false\nautosave_interval 0"
@@ -51,6 +51,8 @@ class Arena:
         self.busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """For each target that is no link: one fault at a time, also when they run late."""
         self.strikes: list[Strike] = []
+        self.kills: list[tuple[str, float]] = []
+        """Publishers, and when they were killed."""
         self.problems: list[str] = []
         self.user: tuple[str, str] | None = None
         self._has_disks = disks

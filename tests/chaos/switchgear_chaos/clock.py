@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 
-VARIABLE = "SWITCHGEAR_CHAOS_CLOCK"
+from switchgear_chaos.journal import CLOCK
 
 _time, _time_ns = time.time, time.time_ns
-_wrong = [float(os.environ.get(VARIABLE, "0"))]
+_wrong = [float(os.environ.get(CLOCK, "0"))]
 
 
 def _wrong_time() -> float:

@@ -17,7 +17,7 @@ from pathlib import Path
 import switchgear
 
 from switchgear_chaos.journal import Journal, Options, now, number_of, payload_of
-from switchgear_chaos.publisher import InternalErrors, commands
+from switchgear_chaos.under_test import InternalErrors, commands
 
 RAISES = 1999
 """The handler fails once for each message whose number this divides."""

@@ -1,88 +1,80 @@
-"""Reads the journals and the brokers' logs of an arena into `Evidence`. Reads files only."""
+"""What was written down in one stage: by publishers, brokers, the consumer, and by those who broke things. Pure."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
 
-from switchgear.testing.processes import LoggedConnect, LoggedDelivery, LoggedPublish
+from attrs import define, field, frozen
 
-from switchgear_chaos.journal import Reader, from_ranges, number_of
-from switchgear_chaos.ledger import Arrival, Delivered, Evidence, Handled
-from switchgear_chaos.plan import CONSUMER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from switchgear_chaos.arena import Arena
-
-Entry = LoggedConnect | LoggedPublish | LoggedDelivery
+Key = tuple[int, int]
+"""A message: publisher and number."""
 
 
-def gather(arena: Arena) -> Evidence:
-    """All that was written down in *arena*."""
-    evidence = Evidence(strikes=list(arena.strikes), one_store=arena.pair is not None)
-    for index in range(arena.stage.publishers):
-        _read_publisher(evidence, index, Reader(arena.workers[f"publisher-{index}"].journal))
-    for words in Reader(arena.workers[CONSUMER].journal):
-        if words[0] == "handled":
-            evidence.handled.append(
-                Handled(key=(int(words[3]), int(words[4])), broker=int(words[2]), time=float(words[1]))
-            )
-        elif words[:1] + words[2:3] == ["event", "connection_lost"]:
-            evidence.losses.append((CONSUMER, float(words[1])))
-    _read_effects(evidence, arena)
-    _read_brokers(evidence, arena)
-    return evidence
+@frozen(kw_only=True)
+class Arrival:
+    """A PUBLISH that reached a broker, in the order of its log; *session* counts those of the publisher there."""
+
+    key: Key
+    broker: int
+    connection: int
+    session: int
+    time: float
 
 
-def _entries(arena: Arena) -> Iterator[tuple[int, Entry]]:
-    if arena.pair is not None:
-        yield from ((entry.broker, entry) for entry in arena.pair.entries())
-    for index, broker in enumerate(arena.mosquittos):
-        yield from ((index, entry) for entry in broker.entries())
+@frozen(kw_only=True)
+class Delivered:
+    """A PUBLISH that a broker sent to the consumer, in the order of its log."""
+
+    key: Key
+    broker: int
+    connection: int
+    time: float
 
 
-def _read_publisher(evidence: Evidence, index: int, reader: Reader) -> None:
-    for words in reader:
-        if words[0] == "stored":
-            for number in from_ranges(words[2]):
-                evidence.stored[index, number] = float(words[1])
-        elif words[0] == "acked":
-            for number in from_ranges(words[2]):
-                evidence.acked.setdefault((index, number), float(words[1]))
-        elif words[0] == "ended":
-            evidence.ended[index, int(words[2])] = words[3]
-        elif words[:1] + words[2:3] == ["event", "connection_lost"]:
-            evidence.losses.append((f"publisher-{index}", float(words[1])))
-        elif words[0] == "start":
-            evidence.starts.setdefault(index, []).append(float(words[1]))
+@frozen(kw_only=True)
+class Handled:
+    """A message that the consumer's handler was done with, in the order of its journal."""
+
+    key: Key
+    broker: int
+    time: float
 
 
-def _read_effects(evidence: Evidence, arena: Arena) -> None:
-    evidence.exactly_once = frozenset(range(0, arena.stage.publishers, 2))
-    with contextlib.closing(sqlite3.connect(arena.database)) as database:
-        evidence.effects = Counter(number_of(topic) for (topic,) in database.execute("SELECT topic FROM effect"))
+@frozen(kw_only=True)
+class Strike:
+    """A fault that happened; times in seconds since 1970. *touched* names the publishers, or ``consumer``."""
+
+    kind: str
+    target: str
+    began: float
+    ended: float
+    touched: frozenset[str]
 
 
-def _read_brokers(evidence: Evidence, arena: Arena) -> None:
-    sessions: defaultdict[tuple[str, int], int] = defaultdict(int)  # of each client at each broker, counted
-    for broker, entry in _entries(arena):
-        if isinstance(entry, LoggedConnect):
-            sessions[entry.client_id, broker] += not entry.session_present
-        elif isinstance(entry, LoggedPublish):
-            evidence.arrivals.append(
-                Arrival(
-                    key=number_of(entry.topic),
-                    broker=broker,
-                    connection=entry.connection,
-                    session=sessions[entry.client_id, broker],
-                    time=entry.time,
-                )
-            )
-        else:
-            evidence.delivered.append(
-                Delivered(key=number_of(entry.topic), broker=broker, connection=entry.connection, time=entry.time)
-            )
+@define(kw_only=True)
+class Evidence:
+    """Everything that was written down in one stage.
+
+    Attributes:
+        stored: When each message was reported to be stored.
+        ended: Messages that their delivery reported as ended otherwise: how.
+        acked: When the publisher heard that a message was acknowledged; in each of its lives that sent it.
+        kills: When each publisher was killed.
+        losses: Connections that ended: of whom, and when.
+        effects: How many effects each message had, in the database of the consumer's handler.
+        exactly_once: Publishers whose messages carry an id, with which that handler notes them beside the effect.
+        one_store: Whether the brokers are one for their clients, as a pair on one store.
+    """
+
+    stored: dict[Key, float] = field(factory=dict)
+    ended: dict[Key, str] = field(factory=dict)
+    acked: defaultdict[Key, list[float]] = field(factory=lambda: defaultdict(list))
+    kills: defaultdict[int, list[float]] = field(factory=lambda: defaultdict(list))
+    losses: list[tuple[str, float]] = field(factory=list)
+    arrivals: list[Arrival] = field(factory=list)
+    delivered: list[Delivered] = field(factory=list)
+    handled: list[Handled] = field(factory=list)
+    strikes: list[Strike] = field(factory=list)
+    effects: Counter[Key] = field(factory=Counter)
+    exactly_once: frozenset[int] = frozenset()
+    one_store: bool = False

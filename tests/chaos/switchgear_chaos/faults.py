@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from switchgear_chaos.evidence import Strike
 from switchgear_chaos.journal import now
-from switchgear_chaos.ledger import Strike
 from switchgear_chaos.plan import BROKER, CONSUMER, KINDS, LINK, Fault
 from switchgear_chaos.wire import HOST, refuser, take_over
 
@@ -219,6 +219,8 @@ async def _end_consumer(arena: Arena, fault: Fault) -> None:
 async def _end(arena: Arena, worker: Worker, fault: Fault) -> None:
     """Kill *worker*, or have it close in order, as *fault* says."""
     if fault.kind.endswith("_kill"):
+        if worker.name != CONSUMER:
+            arena.kills.append((worker.name, now()))
         await asyncio.to_thread(worker.kill)
     elif not await asyncio.to_thread(worker.stop, 30, "leave"):
         arena.problems.append(f"{worker.name} did not close in order; it said: {worker.said}")

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+CLOCK = "SWITCHGEAR_CHAOS_CLOCK"
+"""The variable that says by how many seconds the wall clock of a process under test is wrong; see `clock`."""
+
 BLOCK = 10_000
 """Numbers that a publisher sets aside at once, so that the one after it never uses them again."""
 
@@ -97,11 +100,6 @@ def from_ranges(text: str) -> Iterator[int]:
 def resident(pid: int | str = "self") -> int:
     """Bytes of memory that a process holds now (Linux)."""
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def facts_of(journal: Path, word: str) -> list[list[str]]:
-    """The lines of *journal* that begin with *word*, without it."""
-    return [words[1:] for words in Reader(journal) if words[0] == word]
 
 
 Options = dict[str, Any]

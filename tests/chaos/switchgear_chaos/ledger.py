@@ -11,99 +11,30 @@ The brokers' logs are the independent witness. A message that is there twice has
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from attrs import asdict, define, field, frozen
+from attrs import asdict, define, field
 
 from switchgear_chaos.journal import qos_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from switchgear_chaos.evidence import Arrival, Delivered, Evidence, Handled, Key, Strike
+
 SLACK: Final = 1.5
 """Seconds: mosquitto's log has whole ones."""
 
-NOTED: Final = 1.0
-"""Seconds after an acknowledgement within which the kill of a publisher may undo its note of it."""
+NOTED: Final = 0.5
+"""Seconds after an acknowledgement within which a kill comes before the outbox's note of it: 0.05 s, and a busy machine."""
+
+WRITABLE: Final = 2.0
+"""The same, after there was space on the disk again: the outbox tries once a second."""
 
 AFTER: Final = 30.0
 """Seconds for which a fault explains what its victims do twice; backing off and detecting take their time."""
-
-Key = tuple[int, int]
-"""A message: publisher and number."""
-
-
-@frozen(kw_only=True)
-class Arrival:
-    """A PUBLISH that reached a broker, in the order of its log; *session* counts those of the publisher there."""
-
-    key: Key
-    broker: int
-    connection: int
-    session: int
-    time: float
-
-
-@frozen(kw_only=True)
-class Delivered:
-    """A PUBLISH that a broker sent to the consumer, in the order of its log."""
-
-    key: Key
-    broker: int
-    connection: int
-    time: float
-
-
-@frozen(kw_only=True)
-class Handled:
-    """A message that the consumer's handler was done with, in the order of its journal."""
-
-    key: Key
-    broker: int
-    time: float
-
-
-@frozen(kw_only=True)
-class Strike:
-    """A fault that happened; times in seconds since 1970. *touched* names the publishers, or ``consumer``."""
-
-    kind: str
-    target: str
-    began: float
-    ended: float
-    touched: frozenset[str]
-
-
-@define(kw_only=True)
-class Evidence:
-    """Everything that was written down in one stage.
-
-    Attributes:
-        stored: When each message was reported to be stored.
-        ended: Messages that their delivery reported as ended otherwise: how.
-        acked: When the publisher heard that a message was acknowledged.
-        starts: When each life of a publisher began.
-        losses: Connections that ended: of whom, and when.
-        effects: How many effects each message had, in the database of the consumer's handler.
-        exactly_once: Publishers whose messages carry an id, with which that handler notes them beside the effect.
-        one_store: Whether the brokers are one for their clients, as a pair on one store.
-    """
-
-    stored: dict[Key, float] = field(factory=dict)
-    ended: dict[Key, str] = field(factory=dict)
-    acked: dict[Key, float] = field(factory=dict)
-    starts: dict[int, list[float]] = field(factory=dict)
-    losses: list[tuple[str, float]] = field(factory=list)
-    arrivals: list[Arrival] = field(factory=list)
-    delivered: list[Delivered] = field(factory=list)
-    handled: list[Handled] = field(factory=list)
-    strikes: list[Strike] = field(factory=list)
-    effects: Counter[Key] = field(factory=Counter)
-    exactly_once: frozenset[int] = frozenset()
-    one_store: bool = False
-
 
 FAULTY: Final = ("lost", "unhandled", "unexplained", "twice_effective", "reordered")
 """What must be 0; at QoS 0 a loss is no fault."""
@@ -285,44 +216,38 @@ class _Judge:
 
     def _unexplained_arrival(self, before: Arrival, again: Arrival) -> str | None:
         if qos_of(again.key[1]) == 0:
-            killed = self._killed_between(again.key[0], before.time - SLACK, again.time + SLACK)
+            killed = self._kills(again.key[0], before.time, again.time)
             return None if killed else "a message of QoS 0 was sent twice by one process"
         if (before.broker, before.connection) == (again.broker, again.connection):
             return f"sent twice on connection {again.connection} to broker {again.broker}"
-        acked = self.evidence.acked.get(again.key)
-        if acked is not None and again.time - SLACK > acked:
-            starts = self.evidence.starts.get(again.key[0], [])
-            index = bisect_left(starts, acked)
-            if index == len(starts) or starts[index] > again.time + SLACK:
-                return "sent again by the process that had been told that it was acknowledged"
-            if not self._killed_soon_after(again.key[0], acked):
-                return "sent again by a later process, long after it had been acknowledged"
+        if why := self._unexplained_by_kills(again):
+            return why
         if self._strike_before(f"publisher-{again.key[0]}", again.time) is None:
             return "sent again, although no fault had touched its publisher"
         return None
 
-    def _killed_between(self, publisher: int, first: float, last: float) -> bool:
-        return any(
-            strike.kind == "publisher_kill"
+    def _unexplained_by_kills(self, again: Arrival) -> str | None:
+        """What is sent again after it was acknowledged takes a kill, before the outbox has noted it."""
+        publisher = again.key[0]
+        acked = max((at for at in self.evidence.acked.get(again.key, ()) if at < again.time), default=None)
+        if acked is None:
+            return None
+        kills = self._kills(publisher, acked, again.time)
+        if not kills:
+            return "sent again, acknowledged before, and no kill between"
+        full = any(
+            strike.kind == "disk_full"
             and strike.target == f"publisher-{publisher}"
-            and strike.began <= last
-            and strike.ended >= first
+            and strike.began <= kills[0] <= strike.ended + WRITABLE
             for strike in self.evidence.strikes
         )
+        if kills[0] - acked > NOTED and not full:
+            return f"sent again, acknowledged {kills[0] - acked:.1f} s before the process was killed"
+        return None
 
-    def _killed_soon_after(self, publisher: int, acked: float) -> bool:
-        """Whether this publisher was killed so soon after *acked*, or its disk was so full, that it could not note it."""
-        full = [s for s in self.evidence.strikes if s.kind == "disk_full" and s.target == f"publisher-{publisher}"]
-        return any(
-            strike.kind == "publisher_kill"
-            and strike.target == f"publisher-{publisher}"
-            and strike.ended >= acked
-            and (
-                strike.began - acked <= NOTED
-                or any(f.began <= strike.began and f.ended + NOTED >= strike.began for f in full)
-            )
-            for strike in self.evidence.strikes
-        )
+    def _kills(self, publisher: int, first: float, last: float) -> list[float]:
+        """When this publisher was killed between *first* and *last*, which a broker's log says."""
+        return [at for at in self.evidence.kills[publisher] if first <= at <= last + SLACK]
 
     def _unexplained_handling(self, key: Key, arrivals: Sequence[Arrival], handled: Sequence[Handled]) -> Iterator[str]:
         delivered = self.delivered.get(key, [])

@@ -14,9 +14,7 @@ from switchgear_chaos import clock  # first: switchgear takes hold of the time w
 import gc
 import json
 import logging
-import os
 import sys
-import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -36,6 +34,7 @@ from switchgear_chaos.journal import (
     resident,
     topic_of,
 )
+from switchgear_chaos.under_test import InternalErrors, commands
 
 TICK = 0.02
 """Seconds between two batches."""
@@ -45,31 +44,6 @@ BATCH = 200
 
 LONG = 30 * 86_400
 """Seconds after which one message in four expires: longer than all jumps of the clock together, so none may."""
-
-
-class InternalErrors(logging.Handler):
-    """Writes what only a bug of ours logs, an exception nobody expected, into the journal."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__(logging.ERROR)
-        self._journal = journal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.getMessage() != "switchgear.handler_failed":
-            self._journal.write("internal", record.getMessage(), repr(record.exc_info[1]).replace("\n", " "))
-
-
-def commands() -> deque[str]:
-    """What is read from stdin, by a thread that ends the process with it."""
-    heard: deque[str] = deque()
-
-    def listen() -> None:
-        for line in sys.stdin:
-            heard.append(line.strip())
-        os._exit(3)
-
-    threading.Thread(target=listen, name="commands", daemon=True).start()
-    return heard
 
 
 class Publisher:

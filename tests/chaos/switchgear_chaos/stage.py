@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from switchgear_chaos.arena import Arena
-from switchgear_chaos.evidence import gather
+from switchgear_chaos.evidence import Strike
 from switchgear_chaos.faults import strike
+from switchgear_chaos.gather import gather
 from switchgear_chaos.journal import Reader, now
-from switchgear_chaos.ledger import Strike, Verdict, judge
+from switchgear_chaos.ledger import Verdict, judge
 from switchgear_chaos.plan import CONSUMER, Stage
 from switchgear_chaos.wire import take_over
 

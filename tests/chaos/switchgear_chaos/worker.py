@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from switchgear_chaos.clock import VARIABLE
-from switchgear_chaos.journal import resident
+from switchgear_chaos.journal import CLOCK, resident
 
 
 class Worker:
@@ -53,7 +52,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, VARIABLE: repr(self.wrong), "PYTHONPATH": path},
+                env={**os.environ, CLOCK: repr(self.wrong), "PYTHONPATH": path},
                 start_new_session=True,
             )
         self.is_wanted = True
