@@ -40,12 +40,15 @@ class Connections(threading.Thread):
 
     def run(self) -> None:
         while not self._ends.wait(0.002):
-            self.most = max(self.most, self.count())
+            self.most = max(self.most, len(self.sockets()))
 
-    def count(self) -> int:
-        """Established connections to port 8883 whose socket still belongs to somebody."""
+    def sockets(self) -> set[str]:
+        """Inodes of the sockets that are connected to port 8883 and still belong to somebody.
+
+        A set, for the kernel may list a socket twice when others come and go while it is read (seen).
+        """
         rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-        return sum(row[2].endswith(f":{PORT:04X}") and row[3] == "01" and row[9] != "0" for row in rows)
+        return {row[9] for row in rows if row[2].endswith(f":{PORT:04X}") and row[3] == "01"} - {"0"}
 
     def stop(self) -> int:
         self._ends.set()
