@@ -1,7 +1,8 @@
 """Two thousand transports in one process: threads, memory, CPU when idle, and what their broker sees when it returns.
 
-Once on each driver; and, for the memory, as many bare clients of AWS's SDK in a process of their own. Memory and CPU are measured in the process of the transports. CONNECTs are counted by the kernel's time stamps on the
-loopback interface, in any second (that takes root), and over TLS in the whole seconds of mosquitto's log.
+Once on each driver; and, for the memory, as many bare clients of AWS's SDK in a process of their own. Memory and CPU are
+measured in the process of the transports. CONNECTs are counted by the kernel's time stamps on the loopback interface, in
+any second (that takes root), and over TLS in the whole seconds of mosquitto's log.
 """
 
 import argparse

@@ -33,6 +33,11 @@ DOUBT: Final = 0.5
 PROBE_AGAIN: Final = 30.0
 """Seconds after a probe that found nothing in which an endpoint is not probed again: it costs time and a connection."""
 
+SDK_REFUSES: Final = (
+    "AWS's SDK breaks off a handshake that Python's TLS completes; it does so where a broker does not ask for the "
+    "certificate that it was given: leave out cert_file for such a broker"
+)
+
 NO_ANSWER: Final = (
     "before it answered CONNECT; check that this port speaks MQTT 5, and whether it wants TLS or WebSockets"
 )
@@ -160,7 +165,8 @@ class CrtDriver:
             if found is not None:
                 return found
             if not relay.secured.done():
-                return Failure(Cause.TLS_FAILED, "the connection was closed during the handshake")
+                why = "the connection was closed during the handshake" if relay.is_over else SDK_REFUSES
+                return Failure(Cause.TLS_FAILED, why)
             is_vague = True
         if not is_vague:
             return failure

@@ -104,6 +104,18 @@ async def test_mutual_tls(crt: Any, party: Any, tmp_path: Path, way: str) -> Non
         assert [entry.code for entry in broker.ledger.connects()] == [0]
 
 
+async def test_certificate_that_nobody_asked_for(crt: Any, party: Any, tmp_path: Path) -> None:
+    """A broker that does not ask for the certificate that the SDK was given, which the SDK takes ill, is named as such."""
+    mine = party.authority.client("press-7")
+    file = tmp_path / "both.pem"
+    file.write_bytes(mine.certificate_pem + mine.key_pem)
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
+        failure = await refused(crt, crt.driver(tls=TLS(ca_file=party.ca_file, cert_file=file)), endpoint)
+    assert failure.cause is Cause.TLS_FAILED
+    assert "leave out cert_file" in failure.detail
+
+
 async def test_reset_in_the_handshake_is_no_certificate(crt: Any, party: Any) -> None:
     """A connection that is reset in the handshake, which has the same code in the SDK, is a failed handshake."""
 
