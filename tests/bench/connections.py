@@ -141,6 +141,8 @@ def hold_bare(uri: str, ca_file: str | None, count: int) -> None:
     before = resident_kb()
     for number in range(1, count):
         clients.append(make(number))
+        time.sleep(1 / RATE)
+    for _ in range(1, count):
         assert turns.acquire(timeout=LIMIT)
     gc.collect()
     tell({"kb_each": (resident_kb() - before) / (count - 1)})

@@ -16,7 +16,7 @@ from switchgear_awscrt.causes import VAGUE
 from switchgear_awscrt.client import make_client
 from switchgear_awscrt.connection import CrtConnection
 from switchgear_awscrt.identity import python_context, read_identity, sdk_context
-from switchgear_awscrt.probe import probe
+from switchgear_awscrt.probe import FINDINGS, probe
 from switchgear_awscrt.proxy import ask_proxy
 from switchgear_awscrt.relay import Door, Relay
 from switchgear_awscrt.sdk import sdk
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 DOUBT: Final = 0.5
 """Seconds of TLS after which a probe looks whether the SDK waits with bad news; half the deadline where that is less."""
-
-PROBE_AGAIN: Final = 30.0
-"""Seconds after a probe that found nothing in which an endpoint is not probed again: it costs time and a connection."""
 
 SDK_REFUSES: Final = (
     "AWS's SDK breaks off a handshake that Python's TLS completes; it does so where a broker does not ask for the "
@@ -62,7 +59,6 @@ class CrtDriver:
         _check(settings, options)
         self._settings = settings
         self._options = options
-        self._not_before: dict[str, float] = {}  # by endpoint: when a probe may be worth its while again
 
     async def dial(self, endpoint: Endpoint) -> Link:
         """Open TCP, through the proxy if there is one; TLS and WebSocket are the SDK's. Raises `AttemptFailed`."""
@@ -174,22 +170,23 @@ class CrtDriver:
         return Failure(cause, NO_ANSWER)
 
     async def _probe(self, endpoint: Endpoint) -> Failure | None:
-        """What TLS with *endpoint* fails of; None: it does not, or that cannot be said, or was seen a moment ago."""
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before.get(endpoint.key, now):
-            return None
+        """What TLS with *endpoint* fails of; None: it does not, or that cannot be said."""
         tls = self._settings.tls
         verify = tls is None or tls.verify
         try:
             identity = await LOOKUPS.run(lambda: read_identity(tls, self._options))
-            context = await LOOKUPS.run(lambda: python_context(identity, alpn=(), verify=verify))
-            stream = await self._dial(endpoint)
-        except (AttemptFailed, SwitchgearError, OSError):  # no answer is no answer
+        except SwitchgearError:  # the attempt itself says it
             return None
-        found = await probe(stream, context, endpoint.host, self._timeout(endpoint))
-        if found is None:
-            self._not_before[endpoint.key] = now + PROBE_AGAIN
-        return found
+
+        async def look() -> Failure | None:
+            try:
+                context = await LOOKUPS.run(lambda: python_context(identity, alpn=(), verify=verify))
+                stream = await self._dial(endpoint)
+            except (AttemptFailed, OSError, ValueError):  # no answer is no answer
+                return None
+            return await probe(stream, context, endpoint.host, self._timeout(endpoint))
+
+        return await FINDINGS.about((endpoint.key, identity, verify), look)
 
     def close(self) -> None:
         """Nothing is held between connections."""

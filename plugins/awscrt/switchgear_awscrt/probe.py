@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from attrs import define, field
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
 from switchgear.drivers.tls_link import TlsLink
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable, Callable, Hashable
 
     from switchgear.drivers.link_base import ByteLink
 
@@ -31,6 +33,40 @@ TELLING: Final = frozenset(
     }
 )
 """Causes that a probe can establish; another one says only that the probe, too, did not get through."""
+
+
+KEPT: Final = (1.0, 30.0)
+"""Seconds for which a finding counts, and for which it counts that nothing was found."""
+
+
+@define(eq=False)
+class Findings:
+    """What probes have found, for all connections of the process: thousands may have the same question at once."""
+
+    _found: dict[Hashable, tuple[float, Failure | None]] = field(factory=dict)
+    _running: set[Hashable] = field(factory=set)
+
+    async def about(self, subject: Hashable, look: Callable[[], Awaitable[Failure | None]]) -> Failure | None:
+        """What *look* finds, or has found a moment ago; one looks at *subject*, the others wait for it."""
+        now = asyncio.get_running_loop().time
+        while subject in self._running:  # noqa: ASYNC110 - the one who looks may be on another loop
+            await asyncio.sleep(0.05)
+        until, finding = self._found.get(subject, (0.0, None))
+        if now() < until:
+            return finding
+        self._running.add(subject)
+        try:
+            finding = await look()
+        finally:
+            self._running.discard(subject)
+        if len(self._found) >= 1024:
+            self._found.clear()
+        self._found[subject] = now() + KEPT[finding is None], finding
+        return finding
+
+
+FINDINGS: Final = Findings()
+"""Those of this process."""
 
 
 class _Sink:

@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -27,6 +28,11 @@ HAS_UNIX: Final = hasattr(socket, "AF_UNIX")
 
 LONGEST_REQUEST: Final = 8192
 """Bytes of the SDK's request to be connected; its own is about 200."""
+
+READ: Final = 65536
+"""Bytes read of the SDK at once; it writes 16 KB at most (aws-c-io)."""
+
+_shared: Final = threading.local()
 
 _APPLICATION_DATA: Final = 23
 _RECORD_HEAD: Final = 5
@@ -101,7 +107,7 @@ def _is_ours(sock: socket.socket) -> bool:
     return int(struct.unpack("3i", credentials)[0]) == os.getpid()
 
 
-class Relay(asyncio.Protocol):
+class Relay(asyncio.BufferedProtocol):
     """Carries bytes between the SDK and *link*; the SDK's side is this protocol, the broker's side the `Sink` below.
 
     Attributes:
@@ -162,12 +168,23 @@ class Relay(asyncio.Protocol):
     # The SDK's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Part of `asyncio.Protocol`."""
+        """Part of `asyncio.BufferedProtocol`."""
         assert isinstance(transport, asyncio.Transport)
         self._local = transport
 
-    def data_received(self, data: bytes) -> None:
-        """Part of `asyncio.Protocol`: bytes for the broker."""
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        """Part of `asyncio.BufferedProtocol`: one buffer for all relays of a loop, for it is emptied at once."""
+        if not hasattr(_shared, "buffer"):
+            _shared.buffer = bytearray(READ)
+        buffer: bytearray = _shared.buffer
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Part of `asyncio.BufferedProtocol`: bytes for the broker."""
+        self.sdk_sent(bytes(memoryview(_shared.buffer)[:nbytes]))
+
+    def sdk_sent(self, data: bytes) -> None:
+        """Bytes for the broker."""
         if self._target is not None:
             self._ask(data)
             return
@@ -182,7 +199,7 @@ class Relay(asyncio.Protocol):
             self._local.pause_reading()
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """Part of `asyncio.Protocol`: the SDK has closed its side."""
+        """Part of `asyncio.BufferedProtocol`: the SDK has closed its side."""
         self._local = None
         if not self._local_ended.done():
             self._local_ended.set_result(None)
@@ -204,7 +221,7 @@ class Relay(asyncio.Protocol):
         self._local.write(b"HTTP/1.1 200 OK\r\n\r\n")
         self._link.attach(_BrokerSide(self))
         if rest:
-            self.data_received(rest)
+            self.sdk_sent(rest)
 
     def _follow(self, data: bytes) -> None:
         """Look at the heads of the SDK's TLS records until it sends data (RFC 8446, 5.1).

@@ -138,9 +138,9 @@ async def test_end_of_the_handshake(step: int) -> None:
     relay = Relay(FakeLink(), target=None, is_tls=True)
     handshake = record(22, 300) + record(20, 1) + record(22, 40)
     for at in range(0, len(handshake), step):
-        relay.data_received(handshake[at : at + step])
+        relay.sdk_sent(handshake[at : at + step])
     assert not relay.secured.done()
-    relay.data_received(record(23, 50))
+    relay.sdk_sent(record(23, 50))
     assert relay.secured.done()
 
 
