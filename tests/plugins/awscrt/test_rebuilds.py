@@ -69,6 +69,7 @@ async def test_nothing_is_left(
 ) -> None:
     """After a hundred connections there are as many threads, descriptors and files as after the first, and no client."""
     left = doors()
+    held = clients()  # the SDK keeps one that refused a certificate for up to 30 s
     async with Broker() as broker:
         endpoint = crt.endpoint(scheme, await broker.start(ssl=party.server() if scheme == "mqtts" else None))
         before: tuple[int, int] | None = None
@@ -90,7 +91,7 @@ async def test_nothing_is_left(
         assert await settled(count_descriptors, before[1]) <= before[1]
         assert len(broker.ledger.connects()) == ROUNDS + 1
     assert doors() <= left
-    assert await settled(clients, 0) == 0
+    assert await settled(clients, held) <= held
 
 
 async def test_refusals_leave_nothing(crt: Any, count_descriptors: Callable[[], int]) -> None:
