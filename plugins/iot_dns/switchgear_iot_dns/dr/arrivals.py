@@ -101,8 +101,8 @@ class Arrivals:
     def _connected(self, region: str, client_id: str) -> bool | None:
         try:
             sighting = self._sightings.look(region, client_id)
-        except Stopped:
-            return None
+        except Stopped:  # the deadline: who was not looked for in time has not arrived in time
+            return False
         return None if sighting is None else sighting.is_connected
 
     def _write(self, victims: Sequence[Victim]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from switchgear_iot_dns.dr import iam
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 GLOBAL: Final = "us-east-1"
 """The region of Route 53's control plane, and of its signatures."""
+
+SILENCE: Final = 30.0
+"""Seconds for which a service that did not answer is not asked again by who would give it up soon."""
 
 _DENIED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "ForbiddenException", "UnauthorizedException", "UnauthorizedOperation"}
@@ -37,7 +41,8 @@ class Aws:
         except ImportError as error:
             raise RegionSwitchError("this needs boto3: pip install 'switchgear-iot-dns[dr]'") from error
         self._zone = zone
-        self._clients: dict[tuple[str, str, bool], Any] = {}
+        self._clients: dict[tuple[str, str, str | None, bool], Any] = {}
+        self._silent: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
         def bounded(mode: str, attempts: int) -> Any:
@@ -48,13 +53,10 @@ class Aws:
                 max_pool_connections=workers,
             )
 
-        # A region that does not answer is left soon; what matters is repeated for long. Adaptive is for many requests:
-        # of few it takes the rate that it saw for the limit, and waits seconds between them (seen 2026-11-22).
-        self._brisk, self._patient, self._adaptive = (
-            bounded("standard", 3),
-            bounded("standard", 10),
-            bounded("adaptive", 10),
-        )
+        # A region that does not answer is left soon; what matters is repeated. Adaptive is for many requests: of few it
+        # takes the rate that it saw for the limit, and waits seconds between them (seen 2026-11-22).
+        self._brisk, self._patient = bounded("standard", 2), bounded("standard", 5)
+        self._adaptive = bounded("adaptive", 10)
         try:
             self._session = boto3.session.Session(profile_name=profile)
         except self._errors.BotoCoreError as error:
@@ -67,7 +69,7 @@ class Aws:
 
         One that *is_patient* repeats what was throttled or failed for long; others give a region up soon.
         """
-        key = (service, region, is_patient)
+        key = (service, region, endpoint, is_patient)
         with self._lock:
             if key not in self._clients:
                 url = None if endpoint is None else endpoint if "://" in endpoint else f"https://{endpoint}"
@@ -105,6 +107,9 @@ class Aws:
                 f"this boto3 has no {operation} of {service}: pip install --upgrade boto3 (1.40.6 or newer)"
             )
         where = f"{operation} of {service} in {region}"
+        is_brisk = client.meta.config.retries == self._brisk.retries
+        if is_brisk and time.monotonic() - self._silent.get((service, region), -SILENCE) < SILENCE:
+            raise AwsTrouble(where, "it did not answer a moment ago")
         try:
             return function(**request)
         except self._errors.ClientError as error:
@@ -121,6 +126,7 @@ class Aws:
                 "AWS: no credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --profile"
             ) from error
         except self._errors.BotoCoreError as error:
+            self._silent[service, region] = time.monotonic()
             raise AwsTrouble(where, _line(error)) from error
 
 

@@ -73,9 +73,14 @@ class Presence:
             return
         self._last[region, client_id] = (at, version, connected)
 
-    def connected(self, region: str, *, since: float = 0.0) -> tuple[str, ...]:
-        """The clients that are connected in *region*, by an event not older than *since*."""
-        return tuple(sorted(c for (r, c), (at, _, on) in self._last.items() if r == region and on and at >= since))
+    def since(self, region: str, client_id: str) -> float | None:
+        """When the client connected to *region*, in seconds since 1970; None when it is not connected there."""
+        at, _, is_connected = self._last.get((region, client_id), (0.0, 0, False))
+        return at if is_connected else None
+
+    def connected(self, region: str) -> tuple[str, ...]:
+        """The clients that are connected in *region*."""
+        return tuple(sorted(c for (r, c), (_, _, is_on) in self._last.items() if r == region and is_on))
 
 
 def _is_newer(event: tuple[float, int], known: tuple[float, int]) -> bool:

@@ -47,6 +47,7 @@ class Lock:
             raise Locked(self.name, self.holder() or "unknown")
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now()))
         text = f"run {run} of {operator} since {since}".replace('"', "").replace("\\", "")
+        text = text.encode("ascii", "replace").decode()  # a TXT record takes no more without escapes
         record = Record(name=self.name, type="TXT", ttl=TTL, values=(f'"{text[:250]}"',))
         try:
             self._records.swap([Swap(before=held, after=record)], f"switchgear dr lock, {run}")

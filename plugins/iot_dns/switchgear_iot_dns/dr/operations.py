@@ -139,7 +139,7 @@ class Operations:
         """Bring *mode* about, or go on with the run that was interrupted while it did."""
         unfinished = self._unfinished(lambda run: run.undoes is None and run.plan.mode == mode, wishes)
         if unfinished is not None:
-            return self._go(unfinished, wishes, self._write_resumption)
+            return self._resume(unfinished, wishes)
         decided = self.world.decided(mode)
         if not decided.changing:
             return Ended(code=DONE, text=f"nothing to do: the records are those of mode {mode}", plan=decided)
@@ -153,7 +153,7 @@ class Operations:
         if run is None:
             raise BrokenJournal(str(self._folder), "it holds no run; there is nothing to undo")
         if run.undoes is not None and run.is_open and name is None:
-            return self._go(run, wishes, self._write_resumption)
+            return self._resume(run, wishes)
         if self._is_void(run):
             self._abandon(run, "undone before it had changed anything")
             return Ended(code=DONE, text=f"nothing to undo: run {run.name} changed nothing", plan=run.plan)
@@ -191,6 +191,11 @@ class Operations:
             self._abandon(undoes, f"undone by run {run.name}")
         self._folder.mkdir(parents=True, exist_ok=True)
         return self._go(run, wishes, self._write_beginning)
+
+    def _resume(self, run: Run, wishes: Wishes) -> Ended:
+        if not self.confirm(run.plan, f"less: this goes on with run {run.name}, {report.summary(run)}"):
+            return Ended(code=REFUSED, text="nothing was changed", plan=run.plan)
+        return self._go(run, wishes, self._write_resumption)
 
     def _write_beginning(self, run: Run, journal: Journal) -> None:
         undoes = {"undoes": run.undoes} if run.undoes else {}

@@ -226,7 +226,7 @@ class Runner:
         self._disconnect(Phase.CANARY, first, disconnector, self._time_for(first))
         least = self.settings.pace.canary_least
         limit = self.settings.waits.canary
-        count = arrivals.wait(first, self._deadline(limit), enough=least)
+        count = self._await(arrivals, first, self._deadline(limit), enough=least)
         if self.pacer.stop.is_set():
             raise KeyboardInterrupt
         if count.is_unknown:
@@ -254,19 +254,23 @@ class Runner:
             raise Incomplete(f"DNS is switched, but {left} of {len(victims)} clients were not disconnected{why}")
 
     def _verify(self, victims: Sequence[Victim], arrivals: Arrivals) -> None:
-        limit = self.settings.waits.verify
+        limit = self.settings.waits.verify + 2 * len(victims) / self.settings.pace.looks_per_second
         deadline = self._begin(Phase.VERIFY, limit)
-        count = arrivals.wait(victims, deadline)
+        count = self._await(arrivals, victims, deadline)
         if self.pacer.stop.is_set():
             raise KeyboardInterrupt
         behind = [] if count.is_unknown else arrivals.behind(victims)
-        self._write(
-            "verified",
-            verified=None if count.is_unknown else count.arrived >= count.expected,
-            behind=[list(key(each)) for each in behind],
-        )
+        verified = None if count.is_unknown else count.arrived >= count.expected
+        self._write("verified", verified=verified, behind=[list(key(each)) for each in behind])
         self._judge(count, behind)
         self._finish(Phase.VERIFY)
+
+    def _await(self, arrivals: Arrivals, victims: Sequence[Victim], deadline: float, *, enough: float = 1.0) -> Count:
+        self.pacer.deadline = deadline
+        try:
+            return arrivals.wait(victims, deadline, enough=enough)
+        finally:
+            self.pacer.deadline = None
 
     def _judge(self, count: Count, behind: Sequence[Victim]) -> None:
         if count.is_unknown:

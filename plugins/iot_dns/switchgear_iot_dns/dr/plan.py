@@ -222,8 +222,6 @@ def _move(settings: Settings, domain: str, target: str, zone: ZoneFacts, present
             )
     ttl = wish.ttl if wish.ttl is not None else before.ttl if before is not None else DEFAULT_TTL
     after = cname(domain, wish.targets[target], DEFAULT_TTL if ttl is None else ttl)
-    if before is not None and before.target == after.target and before.ttl == after.ttl:
-        after = before  # the same but for capitals or a dot at the end
     return Move(domain=domain, before=before, after=after, source=source, target=target)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from switchgear_iot_dns.dr.settings import host_name
 
@@ -14,19 +14,24 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Record:
-    """One record set. ``ttl`` is in seconds, None for an alias; ``identifier`` is that of a weighted or other policy."""
+    """One record set. ``ttl`` is in seconds, None for an alias; ``identifier`` is that of a weighted or other policy.
+
+    Names in ``values`` are as names are compared; ``written`` are the values as they stand, for a DELETE has to have them
+    to the letter.
+    """
 
     name: str
     type: str
     ttl: int | None
     values: tuple[str, ...]
+    written: tuple[str, ...] | None = field(default=None, eq=False)
     identifier: str | None = None
     is_alias: bool = False
 
     @property
     def target(self) -> str:
         """Where a CNAME leads, as names are compared."""
-        return host_name(self.values[0]) if self.values else ""
+        return self.values[0] if self.values else ""
 
     @property
     def is_simple(self) -> bool:
@@ -41,12 +46,25 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` reads it back."""
-        return {"name": self.name, "type": self.type, "ttl": self.ttl, "values": list(self.values)}
+        written = None if self.written is None else list(self.written)
+        return {
+            "name": self.name,
+            "type": self.type,
+            "ttl": self.ttl,
+            "values": list(self.values),
+            "written": written,
+        }
 
     @classmethod
     def from_dict(cls, facts: dict[str, Any]) -> Record:
         """What `as_dict` gave."""
-        return cls(name=facts["name"], type=facts["type"], ttl=facts["ttl"], values=tuple(facts["values"]))
+        return cls(
+            name=facts["name"],
+            type=facts["type"],
+            ttl=facts["ttl"],
+            values=tuple(facts["values"]),
+            written=None if facts["written"] is None else tuple(facts["written"]),
+        )
 
 
 def cname(name: str, target: str, ttl: int) -> Record:

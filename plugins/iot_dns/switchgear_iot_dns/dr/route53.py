@@ -115,12 +115,13 @@ def _plain(name: str) -> str:
 
 def _as_record(told: dict[str, Any]) -> Record:
     alias = told.get("AliasTarget")
-    values = (alias["DNSName"],) if alias else tuple(each["Value"] for each in told.get("ResourceRecords", ()))
+    written = (alias["DNSName"],) if alias else tuple(each["Value"] for each in told.get("ResourceRecords", ()))
     return Record(
         name=host_name(_plain(told["Name"])),
         type=told["Type"],
         ttl=told.get("TTL"),
-        values=values,
+        values=tuple(map(host_name, written)) if told["Type"] == "CNAME" else written,
+        written=written,
         identifier=told.get("SetIdentifier"),
         is_alias=alias is not None,
     )
@@ -131,5 +132,5 @@ def _as_request(record: Record) -> dict[str, Any]:
         "Name": record.name,
         "Type": record.type,
         "TTL": record.ttl,
-        "ResourceRecords": [{"Value": value} for value in record.values],
+        "ResourceRecords": [{"Value": value} for value in record.written or record.values],
     }

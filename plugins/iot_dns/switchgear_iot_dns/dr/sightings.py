@@ -71,7 +71,6 @@ class PresenceSightings:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self._seen: dict[str, frozenset[str]] = {}
         self._presence: client_ids.Presence | None = None
 
     def refresh(self) -> None:
@@ -80,12 +79,10 @@ class PresenceSightings:
             self._presence = client_ids.from_presence(Path(self._file).read_text(encoding="utf-8"), self._file)
         except OSError:
             self._presence = None
-        self._seen = {}
 
     def look(self, region: str, client_id: str) -> Sighting | None:
         """See `Sightings.look`."""
         if self._presence is None:
             return None
-        if region not in self._seen:
-            self._seen[region] = frozenset(self._presence.connected(region))
-        return Sighting(is_connected=client_id in self._seen[region])
+        since = self._presence.since(region, client_id)
+        return Sighting(is_connected=since is not None, since=since)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from attrs import evolve
 from switchgear_iot_dns.dr.errors import (
+    AwsTrouble,
     Locked,
     MissingPermission,
     NotSwitched,
@@ -503,3 +504,62 @@ def test_a_fleet_goes_within_the_budget(
     assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 50
     if killed_after is None:
         assert times[-1] - times[0] <= 1.3 * 300 / 50
+
+
+def test_a_record_that_is_written_otherwise_is_the_same(bench: Bench) -> None:
+    """A target with capitals or a dot at its end counts as another one, or cannot be deleted to the letter."""
+    bench.upsert(ONE, "CNAME", [f"{TARGETS[ONE][EAST].upper()}."], ttl=0)
+    assert bench.operations().apply("east", Wishes()).run is None
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0, ended.text
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.records(ONE)[0].written == (f"{TARGETS[ONE][EAST].upper()}.",)
+
+
+def test_each_region_has_its_own_data_endpoint(bench: Bench) -> None:
+    """Requests go to the common endpoint of a region although the plan knows the account's own."""
+    operations = bench.operations()
+    plan = operations.plan("west")
+    plan = evolve(plan, endpoints={EAST: "own-ats.iot.us-east-1.amazonaws.com", WEST: None})
+    regions = operations._regions(plan)
+    assert regions.data(EAST).meta.endpoint_url == "https://own-ats.iot.us-east-1.amazonaws.com"
+    assert regions.data(EAST, is_patient=True).meta.endpoint_url == "https://own-ats.iot.us-east-1.amazonaws.com"
+    assert regions.data(WEST).meta.endpoint_url == bench.aws.url
+
+
+def test_a_service_that_was_silent_is_not_waited_for_again(bench: Bench) -> None:
+    """Each question to a dead region waits for its own time-out."""
+    bench.write(waits="request = 0.2")
+    bench.aws.hang("iot", region=EAST)
+    aws = bench.operations().world.aws
+    for _ in range(5):
+        with pytest.raises(AwsTrouble):
+            aws.call(aws.client("iot", EAST), "describe_endpoint", endpointType="iot:Data-ATS")
+    assert bench.aws.count("iot", "/endpoint") == 2  # one call, asked twice
+    bench.aws.lift()
+
+
+def test_who_is_looked_for_too_late_has_not_arrived(bench: Bench) -> None:
+    """Clients that could not be looked for before the deadline count as arrived."""
+    bench.clients[ONE] = [f"press-{n}" for n in range(30)]
+    bench.home()
+    bench.write(
+        pace="canary_share = 0\nlooks_per_second = 1\nworkers = 1", waits="verify = 0\ntotal = 130\nresolvers = 0"
+    )
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code in {0, 6}
+    assert ended.run is not None
+    bench.write(pace="canary_share = 0\nlooks_per_second = 1\nworkers = 1", waits="total = 12\nresolvers = 0")
+    ended = bench.operations().apply("east", Wishes())
+    assert ended.code == 6
+    assert "of 31 clients arrived" in ended.text
+
+
+def test_going_on_is_asked_for_too(bench: Bench) -> None:
+    """An unfinished run goes on although the user said no."""
+    bench.aws.fail("iotdata", "InvalidRequestException", 400, what=DELETE)
+    bench.operations().apply("west", Wishes())
+    bench.aws.lift()
+    bench.answer = False
+    assert bench.operations().apply("west", Wishes()).code == 1
+    assert bench.connected(WEST) == []

@@ -147,7 +147,7 @@ def test_presence_events_may_come_in_any_order_and_twice(order: list[int], twice
     presence = client_ids.from_presence(lines, "seen")
     assert presence.connected(EAST) == ("a", "b")
     assert presence.connected(WEST) == ()
-    assert presence.connected(EAST, since=101) == ("a",)
+    assert (presence.since(EAST, "a"), presence.since(EAST, "b"), presence.since(WEST, "a")) == (102, 100, None)
 
 
 def test_a_version_that_began_anew_does_not_hide_an_event() -> None:
