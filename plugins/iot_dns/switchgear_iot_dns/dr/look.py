@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import math
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
@@ -54,15 +54,15 @@ def zone_checks(zone: ZoneFacts, moves: tuple[Move, ...]) -> Iterator[Check]:
         yield Check(what="visibility", where=zone.name, state="note", text="private: only its VPCs see it")
 
 
-def domain_checks(settings: Settings, move: Move, aws: Aws) -> Iterator[Check]:
-    """Domain configuration, certificate and TLS handshake of *move*'s target."""
+def domain_checks(settings: Settings, move: Move, aws: Aws, *, now: float) -> Iterator[Check]:
+    """Domain configuration, certificate and TLS handshake of *move*'s target, at *now* in seconds since 1970."""
     where = f"{move.domain} in {move.target}"
     try:
         configuration = _configuration(settings, move, aws)
     except AwsTrouble as error:
         yield Check(what="domain configuration", where=where, state="failed", text=error.why)
     else:
-        yield from _of_configuration(configuration, where, move, aws)
+        yield from _of_configuration(configuration, where, move, aws, now)
     yield handshake(settings, move)
 
 
@@ -90,7 +90,7 @@ def _configuration(settings: Settings, move: Move, aws: Aws) -> dict[str, Any] |
         more = {"marker": told["nextMarker"]}
 
 
-def _of_configuration(told: dict[str, Any] | None, where: str, move: Move, aws: Aws) -> Iterator[Check]:
+def _of_configuration(told: dict[str, Any] | None, where: str, move: Move, aws: Aws, now: float) -> Iterator[Check]:
     what = "domain configuration"
     if told is None:
         yield Check(what=what, where=where, state="failed", text="there is none")
@@ -108,16 +108,16 @@ def _of_configuration(told: dict[str, Any] | None, where: str, move: Move, aws: 
         if state == "INVALID":
             yield Check(what="certificate", where=where, state="failed", text=f"AWS IoT says {state}: {detail}")
         elif ":acm:" in each.get("serverCertificateArn", ""):
-            yield _certificate(each["serverCertificateArn"], where, move.target, aws)
+            yield _certificate(each["serverCertificateArn"], where, move.target, aws, now=now)
 
 
-def _certificate(arn: str, where: str, region: str, aws: Aws) -> Check:
+def _certificate(arn: str, where: str, region: str, aws: Aws, *, now: float) -> Check:
     try:
         told = aws.call(aws.client("acm", region), "describe_certificate", CertificateArn=arn)["Certificate"]
     except (AwsTrouble, MissingPermission) as error:
         return Check(what="certificate", where=where, state="unknown", text=str(error))
     status, end = told.get("Status"), told.get("NotAfter")
-    days = (end - dt.datetime.now(dt.UTC)).days if end is not None else None
+    days = math.floor((end.timestamp() - now) / 86_400) if end is not None else None
     if status != "ISSUED" or (days is not None and days < 0):
         return Check(what="certificate", where=where, state="failed", text=f"ACM says {status}, valid to {end}")
     text = "ISSUED" if days is None else f"ISSUED, {days} days left"

@@ -84,7 +84,7 @@ class World:
             return plan
         checks = [*plan.checks, *self._answers(plan)]
         for move in plan.changing:
-            checks += look.domain_checks(self.settings, move, self.aws)
+            checks += look.domain_checks(self.settings, move, self.aws, now=self._clock.now())
         sources = {move.source for move in plan.leading if move.source is not None}
         targets = {move.target for move in plan.leading}
         endpoints = {
