@@ -198,8 +198,12 @@ class CrtConnection:
 
     def acknowledge(self, token: object) -> None:
         """PUBACK for a received message."""
-        if token is not None and self._is_open and self._client is not None:
+        if token is None or not self._is_open or self._client is None:
+            return
+        try:
             self._client.invoke_publish_acknowledgement(token)
+        except Exception as error:  # the connection has just ended for the SDK; the broker sends the message again
+            log.debug("switchgear.acknowledgement_too_late", extra={"error": str(error)})
 
     # Receiving. --------------------------------------------------------------------------------------------------
 

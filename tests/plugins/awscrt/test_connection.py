@@ -151,6 +151,21 @@ async def test_message_that_the_sdk_refuses(crt: Any, caplog: pytest.LogCaptureF
     assert "PACKET_VALIDATION" in record.__dict__["error"]
 
 
+async def test_acknowledgement_that_comes_too_late(crt: Any) -> None:
+    """An acknowledgement that the SDK no longer takes raises nothing into the handler that is done."""
+
+    class Gone:
+        def invoke_publish_acknowledgement(self, _token: object) -> None:
+            raise RuntimeError("the connection is gone")
+
+    async with served() as (_, port):
+        connection = await crt.connect(crt.driver(), crt.endpoint("mqtt", port))
+        client, connection._client = connection._client, Gone()
+        connection.acknowledge(object())
+        connection._client = client
+        connection.abort()
+
+
 async def test_one_wake_up_for_many() -> None:
     """However many callbacks come while the loop sleeps, it is woken once, and hears them in their order."""
     heard: list[int] = []
