@@ -44,6 +44,7 @@ class Plan:
     Attributes:
         groups: All groups, each under a name of its own.
         protocol: MQTT version for every endpoint.
+        asks_for_protocol: Whether the profile or the brokers ask for that version; else a driver may need another.
         backoff: The policy: a group's own where its URI writes one, else the profile's.
         give_up_after: Limits after a loss.
         startup_give_up_after: Limits while nothing ever worked.
@@ -56,6 +57,7 @@ class Plan:
 
     groups: tuple[Group, ...]
     protocol: str
+    asks_for_protocol: bool
     backoff: Backoff
     give_up_after: GiveUpAfter
     startup_give_up_after: GiveUpAfter | None
@@ -103,6 +105,7 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
     return Plan(
         groups=groups,
         protocol=profile.protocol or required or DEFAULT_PROTOCOL,
+        asks_for_protocol=bool(profile.protocol or required),
         backoff=own[0] if own else profile.backoff,
         give_up_after=limits[0] if limits else profile.give_up_after or GiveUpAfter(),
         startup_give_up_after=startup[0] if startup else profile.startup_give_up_after,

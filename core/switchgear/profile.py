@@ -212,7 +212,7 @@ class Profile:
         username: None: none, unless the URI has one.
         password: A `Secret`; text, bytes and callables are made one.
         driver: Name of the driver.
-        protocol: MQTT version; None: the group's, else ``"3.1.1"``.
+        protocol: MQTT version; None: the group's, else ``"3.1.1"``, or ``"5"`` with a driver that speaks nothing else.
         tls: For encrypted endpoints; None: the system's CAs.
         keepalive: Seconds; 0 switches it off.
         connect_timeout: Seconds for each step of an attempt.

@@ -11,6 +11,8 @@ import random
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
+from attrs import evolve
+
 from switchgear import events as ev
 from switchgear import process_restart
 from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
@@ -94,7 +96,6 @@ class AsyncTransport:
         self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        check_ids(profile, self._plan.protocol)
         # Names of plugins and of the driver are checked here, before anything is started.
         extra = (EventCallback(profile.on_event),) if profile.on_event is not None else ()
         self._strategies = self._registry.strategies(
@@ -107,6 +108,7 @@ class AsyncTransport:
             options=profile.plugin_options,
         )
         self._first_driver: Driver | None = self._new_driver()
+        check_ids(profile, self._plan.protocol)
         # Files come last: nothing that is refused above leaves one open.
         self._window = open_window(profile.deduplicate)
         try:
@@ -197,6 +199,10 @@ class AsyncTransport:
         )
         if self._plan.protocol not in driver.features.protocols:
             known = tuple(sorted(driver.features.protocols))
+            if known and not self._plan.asks_for_protocol:
+                driver.close()
+                self._plan = evolve(self._plan, protocol=known[-1], asks_for_protocol=True)
+                return self._new_driver(probe_client_id)
             raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
         if settings.will is not None and settings.will.qos not in driver.features.qos:
             raise unsupported_qos("will.qos", driver, settings.will.qos)

@@ -59,6 +59,16 @@ def test_protocol() -> None:
         switchgear.connect("mqtt://localhost", driver="awscrt", protocol="3.1.1")
 
 
+async def test_protocol_by_default() -> None:
+    """Who names no version gets the one that the driver speaks, and what comes with it."""
+    async with Broker() as broker:
+        await broker.start()
+        async with switchgear.aio.connect(broker.uri, driver="awscrt", message_id=True) as transport:
+            await transport.publish("t")
+        published = broker.ledger.published()[0]
+        assert published.properties.user_properties[0][0] == "message-id"
+
+
 async def test_qos_2() -> None:
     """QoS 2 is refused where it is asked for: in a publish, a filter or the will, with the reason."""
     with pytest.raises(InvalidOption, match=r"will\.qos.*'awscrt' carries no QoS 2.*valid options: 0, 1"):
