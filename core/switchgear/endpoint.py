@@ -115,6 +115,7 @@ class Group:
         give_up_after: Replaces the transport's limits, when not None.
         startup_give_up_after: Limits while no connection has ever succeeded, when not None.
         protocol: ``"3.1.1"`` or ``"5"`` when the brokers speak only that; None: the transport's choice.
+        best_protocol: The version to speak where nobody asks for one; None: 3.1.1.
         failback: How to return to the preferred of them; None: the transport's choice.
         spare: Whether a warm connection to the next one is kept.
         check_topic: Called with each topic of a publish and each filter; raises `InvalidTopic` to refuse it.
@@ -129,6 +130,7 @@ class Group:
     give_up_after: GiveUpAfter | None = field(default=None, kw_only=True)
     startup_give_up_after: GiveUpAfter | None = field(default=None, kw_only=True)
     protocol: str | None = field(default=None, kw_only=True)
+    best_protocol: str | None = field(default=None, kw_only=True)
     failback: Failback | None = field(default=None, kw_only=True)
     spare: bool = field(default=False, kw_only=True)
     check_topic: Callable[[str], None] | None = field(default=None, kw_only=True, eq=False, repr=False)

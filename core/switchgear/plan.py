@@ -97,6 +97,7 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
     required = next(iter(protocols), None)
     if profile.protocol is not None and required is not None and profile.protocol != required:
         raise InvalidOption("protocol", f"{profile.protocol!r}: these brokers speak only {required!r}")
+    best = {group.best_protocol or DEFAULT_PROTOCOL for group in groups}
     own = [group.backoff for group in groups if group.backoff is not None]
     limits = [group.give_up_after for group in groups if group.give_up_after is not None]
     startup = [group.startup_give_up_after for group in groups if group.startup_give_up_after is not None]
@@ -104,7 +105,7 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
     installed = {plugin.name for plugin in registry.loaded}
     return Plan(
         groups=groups,
-        protocol=profile.protocol or required or DEFAULT_PROTOCOL,
+        protocol=profile.protocol or required or (best.pop() if len(best) == 1 else DEFAULT_PROTOCOL),
         asks_for_protocol=bool(profile.protocol or required),
         backoff=own[0] if own else profile.backoff,
         give_up_after=limits[0] if limits else profile.give_up_after or GiveUpAfter(),

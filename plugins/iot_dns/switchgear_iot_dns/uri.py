@@ -50,7 +50,7 @@ def read(uri: str, plugin_options: Mapping[str, object]) -> tuple[Endpoint, opti
 
 def group(endpoint: Endpoint) -> Group:
     """The group of one name: sessions are regional, so another target means a new one."""
-    return Group((endpoint,), SessionKind.HUNT)
+    return Group((endpoint,), SessionKind.HUNT, best_protocol="5")  # 3.1.1 does not say why a connection is ended
 
 
 def is_name(host: str) -> bool:

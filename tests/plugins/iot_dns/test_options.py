@@ -89,6 +89,13 @@ def test_wrong_options_are_refused_before_anything_starts() -> None:
             AsyncTransport(profile)
 
 
+@pytest.mark.parametrize(("asked", "spoken"), [(None, "5"), ("3.1.1", "3.1.1"), ("5", "5")])
+def test_protocol(asked: str | None, spoken: str) -> None:
+    """A name speaks MQTT 5 unless somebody asks for another version: only there a broker says why it sends us away."""
+    transport = AsyncTransport(Profile("iot+dns://mqtt1.example.com", client_id="c", protocol=asked))  # type: ignore[arg-type]
+    assert transport._plan.protocol == spoken
+
+
 def test_uri() -> None:
     """A URI is one endpoint over TLS on 8883, a hunt group, with the endpoint's own options beside ours."""
     found = uri.read("IOT+DNS://Mqtt1.Example.com?watch=20&priority=2&connect_timeout=3", {"watch": 60, "poll": 2})
