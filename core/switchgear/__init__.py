@@ -57,7 +57,8 @@ from switchgear.report import Event
 from switchgear.secrets import Secret, env, file
 from switchgear.states import State
 from switchgear.stats import Stats
-from switchgear.sync import Subscription, Transport
+from switchgear.sync import Transport
+from switchgear.sync_subscription import Subscription
 from switchgear.tls import TLS
 from switchgear.transport import AsyncTransport
 from switchgear.window import Window

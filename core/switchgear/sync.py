@@ -11,102 +11,32 @@ import concurrent.futures
 import contextlib
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from attrs import define, field
-
-from switchgear.delivery import Delivery, mark_thread
 from switchgear.errors import TransportClosed, WouldDeadlock
+from switchgear.loop_thread import LOOP
+from switchgear.sync_subscription import Subscription
 from switchgear.transport import DRAIN, AsyncTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
 
     from switchgear.acceptance import Payload
-    from switchgear.drivers.base import Filter
+    from switchgear.delivery import Delivery
     from switchgear.endpoint import Endpoint
-    from switchgear.errors import ConnectionFailed, SubscriptionRefused
+    from switchgear.errors import ConnectionFailed
     from switchgear.message import Message, Properties
     from switchgear.profile import Profile
-    from switchgear.receiver import Arrival
     from switchgear.states import State
     from switchgear.stats import Stats
-    from switchgear.subscription import Subscription as AsyncSubscription
     from switchgear.window import Window
 
 T = TypeVar("T")
 
 
-@define(eq=False)
-class LoopThread:
-    """One event loop in a daemon thread, for as long as somebody uses it."""
-
-    loop: asyncio.AbstractEventLoop | None = None
-    _users: int = 0
-    _thread: threading.Thread | None = None
-    _lock: threading.Lock = field(factory=threading.Lock)
-
-    def acquire(self) -> asyncio.AbstractEventLoop:
-        """The running loop; started when it is not."""
-        with self._lock:
-            self._users += 1
-            if self.loop is None:
-                self.loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self.loop,), name="switchgear-loop", daemon=True
-                )
-                self._thread.start()
-            return self.loop
-
-    def release(self) -> None:
-        """One user fewer; the last one ends the thread."""
-        with self._lock:
-            self._users -= 1
-            if self._users > 0 or self.loop is None:
-                return
-            loop, self.loop = self.loop, None
-            thread, self._thread = self._thread, None
-        loop.call_soon_threadsafe(loop.stop)
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        mark_thread("the event loop")
-        try:
-            loop.run_forever()
-        finally:
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-
-    def is_current(self) -> bool:
-        """Whether this is the loop's thread."""
-        return self._thread is threading.current_thread()
-
-    def forget(self) -> None:
-        """In a forked child: the thread is not there."""
-        self.loop = None
-        self._thread = None
-        self._users = 0
-        self._lock = threading.Lock()
-
-
-LOOP: Final = LoopThread()
 _open: Final[set[Transport]] = set()
 
-
-def _forked() -> None:
-    LOOP.forget()
-    _open.clear()
-
-
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_open.clear)
 
 
 @atexit.register
@@ -115,86 +45,6 @@ def _close_all() -> None:
     for transport in list(_open):
         with contextlib.suppress(Exception):  # the interpreter is going; nobody is left to tell
             transport.close(drain=DRAIN)
-
-
-class Subscription:
-    """One subscription of a `Transport`: iterate it, when it has no handler. Since: 0.1."""
-
-    def __init__(self, transport: Transport, inner: AsyncSubscription) -> None:
-        self._transport = transport
-        self._inner = inner
-        self._last: Arrival | None = None
-        self._arrived = threading.Event()
-        inner._inbox.on_arrival = self._arrived.set
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    @property
-    def topic_filter(self) -> str:
-        """What was subscribed to."""
-        return self._inner.topic_filter
-
-    @property
-    def filter(self) -> Filter:
-        """What was subscribed to, with its options."""
-        return self._inner.filter
-
-    @property
-    def refusal(self) -> SubscriptionRefused | None:
-        """Why the broker last refused it; None when it did not."""
-        return self._inner.refusal
-
-    def __iter__(self) -> Iterator[Message]:
-        """The messages, in order, until it is unsubscribed or the transport is closed."""
-        return self
-
-    def __next__(self) -> Message:
-        message = self.get()
-        if message is None:
-            raise StopIteration
-        return message
-
-    def get(self, timeout: float | None = None) -> Message | None:
-        """The next message; None when there will be none. Asking acknowledges the one before (``ack="after"``).
-
-        *timeout* is in seconds. Raises `TimeoutError` when it runs out, `WouldDeadlock` in a hook or on the loop.
-        """
-        inbox = self._inner._inbox
-        last, self._last = self._last, None
-        if last is not None:
-            inbox.handled(last)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            arrival = inbox.take()
-            if arrival is not None:
-                self._last = arrival
-                return arrival.message
-            if inbox.is_closed:
-                return None
-            self._transport._check_blocking("subscription.get()")
-            self._arrived.clear()
-            if inbox._waiting or inbox.is_closed:
-                continue  # it came between the look and the clearing
-            left = None if deadline is None else deadline - time.monotonic()
-            if (left is not None and left <= 0) or not self._arrived.wait(left):
-                raise TimeoutError(f"no message for {self.topic_filter!r} in {timeout:g} s")
-
-    def wait_ready(self, timeout: float | None = None) -> None:
-        """Wait until the broker has granted it; *timeout* is in seconds.
-
-        Raises:
-            TimeoutError: it ran out.
-            SubscriptionRefused: the broker said no (it is asked again later).
-        """
-        self._transport._wait(self._inner.ready(timeout), "subscription.wait_ready()")
-
-    def unsubscribe(self) -> None:
-        """No more messages."""
-        last, self._last = self._last, None
-        if last is not None:
-            self._inner._inbox.handled(last)
-        self._transport._on_loop(self._inner.unsubscribe)
 
 
 class Transport:

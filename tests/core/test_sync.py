@@ -29,7 +29,7 @@ from switchgear import (
     exponential,
     hookimpl,
 )
-from switchgear.sync import LOOP
+from switchgear.loop_thread import LOOP
 from switchgear.testing.broker import Broker
 
 if TYPE_CHECKING:
@@ -564,7 +564,7 @@ def test_left_open(served: Served) -> None:
 
 INTERRUPTED = """
 import signal, sys, time, switchgear
-from switchgear.sync import LOOP
+from switchgear.loop_thread import LOOP
 transport = switchgear.connect(sys.argv[1], client_id="c", will=switchgear.Will(topic="will"))
 transport.wait_connected(5)
 delivery = transport.publish("t", "never acknowledged")
