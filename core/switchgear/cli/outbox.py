@@ -14,13 +14,16 @@ from switchgear.cli.app import OK
 from switchgear.cli.output import as_json, payload_facts, write_line
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
 from switchgear.outbox.clock import FileClock
-from switchgear.outbox.file import APPLICATION, SCHEMA, OutboxFile, noted_in, open_file
 from switchgear.outbox.lock import FileLock, holder
+from switchgear.outbox.opening import open_file
 from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
+from switchgear.outbox.schema import APPLICATION, SCHEMA, noted_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from switchgear.outbox.file import OutboxFile
 
 EPILOG = """
 show and export read a file that a transport is using; requeue and purge need it for themselves.

@@ -8,55 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import shutil
 import sqlite3
-import stat
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.errors import UnreadableFile
-from switchgear.outbox.lock import FileLock
-from switchgear.outbox.rows import BLOCK, Block, Row, pack_rows
-from switchgear.outbox.salvage import COLUMNS, as_row, salvage
-from switchgear.outbox.wal import is_cut
+from switchgear.outbox.rows import BLOCK, Row
+from switchgear.outbox.salvage import COLUMNS, as_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from switchgear.outbox.lock import FileLock
+    from switchgear.outbox.rows import Block
     from switchgear.profile import Durability
-
-SCHEMA: Final = 2
-"""``PRAGMA user_version`` of what this version writes."""
-
-APPLICATION: Final = 0x53474F42
-"""``PRAGMA application_id``: "SGOB"."""
-
-_TABLES: Final = """
-CREATE TABLE message (sequence INTEGER PRIMARY KEY, topic BLOB, payload BLOB, flags INTEGER, extra BLOB,
-    accepted_at INTEGER, expires_at INTEGER, checksum INTEGER);
-CREATE INDEX message_expiry ON message (expires_at) WHERE expires_at IS NOT NULL;
-CREATE TABLE quarantine (number INTEGER PRIMARY KEY AUTOINCREMENT, found_at INTEGER, why TEXT, sequence, topic,
-    payload, flags, extra, accepted_at, expires_at, checksum);
-CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER, bytes INTEGER, floor INTEGER,
-    exactly_once INTEGER, noted_at INTEGER, skew INTEGER);
-INSERT INTO meta VALUES (1, 0, 0, 1, 0, NULL, NULL);
-"""
-
-MIGRATIONS: Final[dict[int, str]] = {
-    1: "ALTER TABLE meta ADD COLUMN noted_at INTEGER; ALTER TABLE meta ADD COLUMN skew INTEGER;",
-}
-"""By schema version: the statements that make the next one of it."""
 
 _BLOCKS: Final = (BLOCK, 16, 1)
 """Rows in one INSERT: a few sizes only, so that each is prepared once."""
-
-CHECKED: Final = 512 * 2**20
-"""Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
-they are read."""
 
 END: Final = 1 << 62
 """Above every sequence."""
@@ -70,14 +39,6 @@ STEP: Final = 1000
 _GATHERED: Final = 8 * 2**20
 """Bytes of payload that one read may bring."""
 
-_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-
-def is_corrupt(error: BaseException) -> bool:
-    """Whether *error* says that the file is broken, rather than busy, full or gone."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
-
 
 def now_ms() -> int:
     """Milliseconds since 1970."""
@@ -86,7 +47,7 @@ def now_ms() -> int:
 
 @define(eq=False)
 class OutboxFile:
-    """An open outbox file; `open_file` makes one."""
+    """An open outbox file; `switchgear.outbox.opening.open_file` makes one."""
 
     path: str
     db: sqlite3.Connection
@@ -338,188 +299,3 @@ def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
             first = number
         last = number
     yield first, last
-
-
-# Opening. -------------------------------------------------------------------------------------------------------------
-
-
-def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> OutboxFile:
-    """The outbox file *path*, made when it is missing, mended when it is broken; *emit* hears what was done.
-
-    Raises:
-        OutboxLocked: another transport has it.
-        UnreadableFile: it is a folder, cannot be written, is of a newer schema or of another application.
-    """
-    _check_place(path)
-    try:
-        lock = FileLock(path)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        _create(path)
-        try:
-            file = _open(path, durability, lock)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not (is_corrupt(error) or type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError)):
-                raise
-            file = recover(path, durability, lock, emit, str(error))
-    except (OSError, sqlite3.Error) as error:
-        lock.release()
-        raise _unreadable(path, error) from error
-    except BaseException:
-        lock.release()
-        raise
-    return file
-
-
-def _unreadable(path: str, error: BaseException) -> UnreadableFile:
-    why = getattr(error, "strerror", None) or str(error)
-    with contextlib.suppress(OSError):  # SQLite says "disk I/O error" when it has no room for its shared memory
-        if shutil.disk_usage(Path(path).parent).free == 0:
-            why = f"{why}; its disk is full, make room"
-    return UnreadableFile(path, "outbox", why)
-
-
-def _check_place(path: str) -> None:
-    place = Path(path)
-    folder = place.parent
-    if place.is_dir():
-        raise UnreadableFile(path, "outbox", "it is a folder; name a file")
-    if not folder.is_dir():
-        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} does not exist; make it first")
-    if place.exists():
-        if not stat.S_ISREG(place.stat().st_mode):
-            raise UnreadableFile(path, "outbox", "it is no regular file; name one")
-        if not os.access(place, os.R_OK | os.W_OK):
-            raise UnreadableFile(path, "outbox", "it is read-only for this user; make it writable")
-    elif not os.access(folder, os.W_OK):
-        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user; make it writable")
-
-
-def _create(path: str) -> None:
-    """Payloads may be secret: nobody else reads the file, nor its WAL, which takes over its mode."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-    try:
-        if hasattr(os, "fchmod") and os.fstat(fd).st_mode & 0o077:
-            with contextlib.suppress(PermissionError):  # another user's file that we may write: as they want it
-                os.fchmod(fd, 0o600)
-    finally:
-        os.close(fd)
-
-
-def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFile:
-    if is_cut(path):
-        raise sqlite3.DatabaseError("its write-ahead log is broken")
-    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=64)
-    try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if (
-            (tables or version)
-            and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION
-            and "meta" not in tables
-        ):
-            raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")  # noqa: TRY301 - the connection is closed below
-        if version > SCHEMA:
-            why = f"its schema is {version}, newer than {SCHEMA}, which this version of Switchgear reads; upgrade Switchgear"
-            raise UnreadableFile(path, "outbox", why)  # noqa: TRY301 - the same
-        db.execute("PRAGMA journal_mode = WAL").fetchone()
-        db.execute(f"PRAGMA synchronous = {durability.upper()}")
-        db.execute("PRAGMA journal_size_limit = 4194304")
-        _migrate(db, tables, version)
-        if Path(path).stat().st_size <= CHECKED:
-            answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if answer != "ok":
-                raise sqlite3.DatabaseError(answer)  # noqa: TRY301 - the same
-        file = OutboxFile(path, db, lock, durability)
-        file.load_meta()
-    except BaseException:
-        db.close()
-        raise
-    return file
-
-
-def _migrate(db: sqlite3.Connection, tables: set[str], version: int) -> None:
-    """Make the tables, or bring those of an older version up to date, all or nothing."""
-    if not tables and version == 0:
-        steps, version = _TABLES, SCHEMA
-        db.executescript(
-            f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version}; COMMIT;"
-        )
-        return
-    while version < SCHEMA:
-        if version not in MIGRATIONS:
-            raise sqlite3.DatabaseError(f"its schema {version} is none of ours")
-        db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
-        version += 1
-
-
-def recover(
-    path: str, durability: Durability, lock: FileLock | None, emit: Callable[..., None], why: str
-) -> OutboxFile:
-    """Move the broken file *path* aside, and make a new one of what can still be read of it.
-
-    Raises:
-        OSError: it cannot be moved.
-        sqlite3.Error: no new file can be written.
-    """
-    moved = _aside(path)
-    _create(path)
-    file = _open(path, durability, lock)
-    count = 0
-    batch: list[Row] = []
-    try:
-        for row in salvage(moved):
-            batch.append(row)
-            if len(batch) == BLOCK:
-                count += _adopt(file, batch)
-                batch.clear()
-        count += _adopt(file, batch)
-        # Whether QoS 2 was under way is not known any more.
-        file.commit((), exactly_once=True, noted=_noted(moved))
-        file.load_meta()
-        file.exactly_once = True
-    except BaseException:
-        file.db.close()
-        raise
-    emit("outbox_recovered", path=path, moved=moved, count=count, why=why)
-    return file
-
-
-def noted_in(db: sqlite3.Connection) -> tuple[int | None, int]:
-    """What the file of *db* says of its clock, for `FileClock.resume`; schema 1 says nothing."""
-    try:
-        noted_at, skew = db.execute("SELECT noted_at, skew FROM meta").fetchone() or (None, None)
-    except sqlite3.OperationalError:
-        return None, 0
-    return (noted_at, skew) if isinstance(noted_at, int) and isinstance(skew, int) else (None, 0)
-
-
-def _noted(path: str) -> tuple[int, int] | None:
-    """What a broken file still says of it."""
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db,
-    ):
-        noted_at, skew = noted_in(db)
-        return None if noted_at is None else (noted_at, skew)
-    return None
-
-
-def _adopt(file: OutboxFile, batch: list[Row]) -> int:
-    file.commit([pack_rows(batch)])
-    return len(batch)
-
-
-def _aside(path: str) -> str:
-    """Move *path* and its WAL to a name that says when; that name."""
-    name = base = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
-    number = 1
-    while os.path.lexists(name):
-        number += 1
-        name = f"{base}-{number}"
-    if os.path.lexists(f"{path}-wal"):
-        Path(f"{path}-wal").replace(f"{name}-wal")
-    Path(f"{path}-shm").unlink(missing_ok=True)
-    Path(path).replace(name)
-    return name

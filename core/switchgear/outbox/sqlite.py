@@ -20,8 +20,9 @@ from switchgear.delivery import Delivery
 from switchgear.errors import Cancelled, Expired, MessageTooLarge, OutboxUnwritable, TransportClosed
 from switchgear.message import DeliveryState
 from switchgear.outbox.clock import FileClock
-from switchgear.outbox.file import END, OutboxFile, open_file
+from switchgear.outbox.file import END
 from switchgear.outbox.memory import MemoryOutbox
+from switchgear.outbox.opening import open_file
 from switchgear.outbox.rows import Row, unpack_properties
 from switchgear.outbox.stored import QUEUED, WRITTEN, StoredDelivery
 from switchgear.outbox.writer import BEHIND, LINGER, Writer
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from switchgear.message import Properties
+    from switchgear.outbox.file import OutboxFile
     from switchgear.profile import Durability
 
 WINDOW: Final = 32_768

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from switchgear.message import DeliveryState
-from switchgear.outbox.file import is_corrupt, recover
+from switchgear.outbox.opening import is_corrupt, recover
 from switchgear.outbox.rows import BLOCK, pack_deliveries
 from switchgear.outbox.stored import QUEUED, TAKEN, WRITTEN
 

@@ -12,7 +12,7 @@ from switchgear.delivery import Waits
 from switchgear.errors import OutboxFull
 from switchgear.message import DeliveryState
 from switchgear.outbox import MemoryOutbox, SqliteOutbox
-from switchgear.outbox.file import open_file
+from switchgear.outbox.opening import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,7 @@ import pytest
 import switchgear
 from switchgear import DeliveryState, OutboxLimits, OutboxLocked, OutboxUnwritable, Properties, UnreadableFile
 from switchgear.delivery import Delivery, Waits
-from switchgear.outbox import SqliteOutbox
-from switchgear.outbox import file as outbox_file
+from switchgear.outbox import SqliteOutbox, opening
 from switchgear.outbox import sqlite as module
 from switchgear.outbox.salvage import salvage
 from switchgear.outbox.stored import StoredDelivery
@@ -287,8 +286,8 @@ def test_a_full_disk_is_named_where_a_file_cannot_be_opened(opened: Open, monkey
     def fails(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(outbox_file, "_open", fails)
-    monkeypatch.setattr("switchgear.outbox.file.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(opening, "_open", fails)
+    monkeypatch.setattr("switchgear.outbox.opening.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     with pytest.raises(UnreadableFile, match="disk I/O error; its disk is full, make room"):
         opened()
 
@@ -327,7 +326,7 @@ def test_read_only(tmp_path: Path, path: Path) -> None:
 
 def test_read_only_file_system(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the system says when the file cannot be written is the reason that connect gives."""
-    monkeypatch.setattr(outbox_file.os, "access", lambda *_: False)  # type: ignore[attr-defined] # the module's own os
+    monkeypatch.setattr(opening.os, "access", lambda *_: False)  # type: ignore[attr-defined] # the module's own os
     with pytest.raises(UnreadableFile, match="read-only"):
         switchgear.connect("mqtt://127.0.0.1:1", outbox=path)
 

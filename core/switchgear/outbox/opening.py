@@ -1,0 +1,195 @@
+"""Opens an outbox file: checks its place, makes it when it is missing, mends it when it is broken. Does I/O on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from switchgear.errors import UnreadableFile
+from switchgear.outbox.file import OutboxFile
+from switchgear.outbox.lock import FileLock
+from switchgear.outbox.rows import BLOCK, Row, pack_rows
+from switchgear.outbox.salvage import salvage
+from switchgear.outbox.schema import APPLICATION, SCHEMA, migrate, noted_in
+from switchgear.outbox.wal import is_cut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from switchgear.profile import Durability
+
+CHECKED: Final = 512 * 2**20
+"""Bytes of a file up to which opening checks every page (measured: about 0.5 s for 190 MB); beyond, rows are checked as
+they are read."""
+
+_CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether *error* says that the file is broken, rather than busy, full or gone."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
+
+
+def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> OutboxFile:
+    """The outbox file *path*, made when it is missing, mended when it is broken; *emit* hears what was done.
+
+    Raises:
+        OutboxLocked: another transport has it.
+        UnreadableFile: it is a folder, cannot be written, is of a newer schema or of another application.
+    """
+    _check_place(path)
+    try:
+        lock = FileLock(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        _create(path)
+        try:
+            file = _open(path, durability, lock)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not (is_corrupt(error) or type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError)):
+                raise
+            file = recover(path, durability, lock, emit, str(error))
+    except (OSError, sqlite3.Error) as error:
+        lock.release()
+        raise _unreadable(path, error) from error
+    except BaseException:
+        lock.release()
+        raise
+    return file
+
+
+def _unreadable(path: str, error: BaseException) -> UnreadableFile:
+    why = getattr(error, "strerror", None) or str(error)
+    with contextlib.suppress(OSError):  # SQLite says "disk I/O error" when it has no room for its shared memory
+        if shutil.disk_usage(Path(path).parent).free == 0:
+            why = f"{why}; its disk is full, make room"
+    return UnreadableFile(path, "outbox", why)
+
+
+def _check_place(path: str) -> None:
+    place = Path(path)
+    folder = place.parent
+    if place.is_dir():
+        raise UnreadableFile(path, "outbox", "it is a folder; name a file")
+    if not folder.is_dir():
+        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} does not exist; make it first")
+    if place.exists():
+        if not stat.S_ISREG(place.stat().st_mode):
+            raise UnreadableFile(path, "outbox", "it is no regular file; name one")
+        if not os.access(place, os.R_OK | os.W_OK):
+            raise UnreadableFile(path, "outbox", "it is read-only for this user; make it writable")
+    elif not os.access(folder, os.W_OK):
+        raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user; make it writable")
+
+
+def _create(path: str) -> None:
+    """Payloads may be secret: nobody else reads the file, nor its WAL, which takes over its mode."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    try:
+        if hasattr(os, "fchmod") and os.fstat(fd).st_mode & 0o077:
+            with contextlib.suppress(PermissionError):  # another user's file that we may write: as they want it
+                os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFile:
+    if is_cut(path):
+        raise sqlite3.DatabaseError("its write-ahead log is broken")
+    db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False, cached_statements=64)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        if (
+            (tables or version)
+            and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION
+            and "meta" not in tables
+        ):
+            raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")  # noqa: TRY301 - the connection is closed below
+        if version > SCHEMA:
+            why = f"its schema is {version}, newer than {SCHEMA}, which this version of Switchgear reads; upgrade Switchgear"
+            raise UnreadableFile(path, "outbox", why)  # noqa: TRY301 - the same
+        db.execute("PRAGMA journal_mode = WAL").fetchone()
+        db.execute(f"PRAGMA synchronous = {durability.upper()}")
+        db.execute("PRAGMA journal_size_limit = 4194304")
+        migrate(db, tables, version)
+        if Path(path).stat().st_size <= CHECKED:
+            answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if answer != "ok":
+                raise sqlite3.DatabaseError(answer)  # noqa: TRY301 - the same
+        file = OutboxFile(path, db, lock, durability)
+        file.load_meta()
+    except BaseException:
+        db.close()
+        raise
+    return file
+
+
+def recover(
+    path: str, durability: Durability, lock: FileLock | None, emit: Callable[..., None], why: str
+) -> OutboxFile:
+    """Move the broken file *path* aside, and make a new one of what can still be read of it.
+
+    Raises:
+        OSError: it cannot be moved.
+        sqlite3.Error: no new file can be written.
+    """
+    moved = _aside(path)
+    _create(path)
+    file = _open(path, durability, lock)
+    count = 0
+    batch: list[Row] = []
+    try:
+        for row in salvage(moved):
+            batch.append(row)
+            if len(batch) == BLOCK:
+                count += _adopt(file, batch)
+                batch.clear()
+        count += _adopt(file, batch)
+        # Whether QoS 2 was under way is not known any more.
+        file.commit((), exactly_once=True, noted=_noted(moved))
+        file.load_meta()
+        file.exactly_once = True
+    except BaseException:
+        file.db.close()
+        raise
+    emit("outbox_recovered", path=path, moved=moved, count=count, why=why)
+    return file
+
+
+def _noted(path: str) -> tuple[int, int] | None:
+    """What a broken file still says of it."""
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        noted_at, skew = noted_in(db)
+        return None if noted_at is None else (noted_at, skew)
+    return None
+
+
+def _adopt(file: OutboxFile, batch: list[Row]) -> int:
+    file.commit([pack_rows(batch)])
+    return len(batch)
+
+
+def _aside(path: str) -> str:
+    """Move *path* and its WAL to a name that says when; that name."""
+    name = base = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}"
+    number = 1
+    while os.path.lexists(name):
+        number += 1
+        name = f"{base}-{number}"
+    if os.path.lexists(f"{path}-wal"):
+        Path(f"{path}-wal").replace(f"{name}-wal")
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    Path(path).replace(name)
+    return name
