@@ -66,6 +66,11 @@ class Arrivals:
         self._stop = stop
         self._on_arrival = on_arrival
 
+    @property
+    def trouble(self) -> str:
+        """Why clients cannot be looked for."""
+        return self._sightings.trouble
+
     def wait(self, victims: Sequence[Victim], deadline: float, *, enough: float = 1.0) -> Count:
         """Look until the share *enough* of *victims* has arrived, or until *deadline* on the monotonic clock."""
         expected = [v for v in victims if self._run.results.get(key(v)) in EXPECTED]

@@ -71,6 +71,10 @@ def _ending(command: Callable[..., int]) -> Callable[..., None]:
         except RegionSwitchError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from None
+        except OSError as error:  # the journal's disk is full, or gone
+            where = f"{error.filename}: " if error.filename else ""
+            complain(f"{where}{error.strerror or error}; the same command goes on where this one stopped")
+            raise typer.Exit(INTERRUPTED) from None
         except KeyboardInterrupt:
             complain("interrupted; the same command goes on where this one stopped")
             raise typer.Exit(INTERRUPTED) from None

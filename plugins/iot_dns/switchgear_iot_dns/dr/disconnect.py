@@ -59,7 +59,7 @@ class Disconnector:
         clock: Clock,
         workers: int,
         prevent_will: bool,
-        on_result: Callable[[], None],
+        on_result: Callable[[str], None],
     ) -> None:
         self._run = run
         self._journal = journal
@@ -191,7 +191,7 @@ class Disconnector:
     def _result(self, victim: Victim, result: str, why: str) -> None:
         more = {"why": why} if why else {}
         self._write("disconnected", region=victim.source, client=victim.client_id, result=result, **more)
-        self._on_result()
+        self._on_result(result)
 
     def _write(self, entry: str, **facts: Any) -> None:
         self._journal.add(entry, at=self._clock.now(), **facts)

@@ -73,7 +73,10 @@ class Journal:
             BrokenJournal: it is damaged.
         """
         self.path = path
-        self._file = path.open("ab")
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise BrokenJournal(str(path), error.strerror or str(error)) from error
         try:
             _claim(self._file.fileno(), path)
             self.entries: list[Entry] = []

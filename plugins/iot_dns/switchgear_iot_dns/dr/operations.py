@@ -180,6 +180,10 @@ class Operations:
         failed = plan.failed()
         if failed and not wishes.despite_checks:
             raise Unfit(failed)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidPlanFile(self.settings.path, "journal", f"{self._folder}: {error.strerror}") from error
         run = self._new_run(plan, undoes=undoes.name if undoes is not None else None)
         if not wishes.despite_checks:
             regions = self._regions(plan)
@@ -189,7 +193,6 @@ class Operations:
             return Ended(code=REFUSED, text="nothing was changed", plan=plan)
         if undoes is not None:
             self._abandon(undoes, f"undone by run {run.name}")
-        self._folder.mkdir(parents=True, exist_ok=True)
         return self._go(run, wishes, self._write_beginning)
 
     def _resume(self, run: Run, wishes: Wishes) -> Ended:
@@ -234,12 +237,15 @@ class Operations:
         except RegionSwitchError as error:
             self.show.note(f"the lock {lock.name} could not be given back: {error}")
 
-    def _report(self, run: Run) -> Path:
+    def _report(self, run: Run) -> Path | None:
         page = self._folder / f"{run.name}.html"
-        (self._folder / f"{run.name}.json").write_text(
-            json.dumps(report.facts(run), indent=2, ensure_ascii=False) + "\n"
-        )
-        page.write_text(report.page(run), encoding="utf-8")
+        told = json.dumps(report.facts(run), indent=2, ensure_ascii=False)
+        try:
+            (self._folder / f"{run.name}.json").write_text(f"{told}\n", encoding="utf-8")
+            page.write_text(report.page(run), encoding="utf-8")
+        except OSError as error:  # the run is what matters
+            self.show.note(f"the report {page} could not be written: {error.strerror}")
+            return None
         return page
 
     def _regions(self, plan: Plan) -> Regions:

@@ -61,11 +61,14 @@ class Runner:
     pacer: Pacer = field(init=False)
     regions: Regions = field(init=False)
     _end: float = field(init=False)
+    _victims: tuple[Victim, ...] = field(init=False)
+    _gone: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.pacer = pacer_of(self.run.plan, self.settings, self.clock)
         self.regions = Regions(self.run.plan, self.settings, self.world.aws, self.pacer)
         self._end = self.clock.monotonic() + self.settings.waits.total
+        self._victims = self.run.victims
 
     # The whole
 
@@ -91,7 +94,7 @@ class Runner:
             self._ended(Outcome.NOT_SWITCHED, str(error))
             raise NotSwitched(str(error)) from error
         try:
-            if self.run.victims:
+            if self._victims:
                 self._grace()
                 self._clients()
         except StalePlan as error:
@@ -187,7 +190,7 @@ class Runner:
     # Clients
 
     def _clients(self) -> None:
-        victims = self.run.victims
+        victims = self._victims
         sightings = self.regions.sightings()
         disconnector = Disconnector(
             run=self.run,
@@ -211,6 +214,7 @@ class Runner:
             on_arrival=self.show.progress,
         )
         self._still_switched()
+        self._gone = sum(self.run.results.get(key(victim)) in GONE for victim in victims)
         reachable = self._reachable(victims, disconnector)
         disconnector.settle(reachable)
         first = canaries(reachable, self.settings.pace.canary_share)
@@ -230,7 +234,7 @@ class Runner:
         if self.pacer.stop.is_set():
             raise KeyboardInterrupt
         if count.is_unknown:
-            self._note("nobody could see whether the canaries arrived")
+            self._note(f"nobody could see whether the canaries arrived: {arrivals.trouble}")
         elif count.share < least:
             raise Incomplete(
                 f"DNS is switched, but only {count.arrived} of {count.expected} canaries arrived within {limit:g} s;"
@@ -240,7 +244,7 @@ class Runner:
 
     def _disconnect(self, phase: Phase, victims: Sequence[Victim], disconnector: Disconnector, limit: float) -> None:
         self.pacer.deadline = self._begin(phase, limit)
-        self._on_result()
+        self.show.progress(self._gone, len(self._victims))
         try:
             disconnector.disconnect(victims)
         finally:
@@ -262,7 +266,7 @@ class Runner:
         behind = [] if count.is_unknown else arrivals.behind(victims)
         verified = None if count.is_unknown else count.arrived >= count.expected
         self._write("verified", verified=verified, behind=[list(key(each)) for each in behind])
-        self._judge(count, behind)
+        self._judge(count, behind, arrivals.trouble)
         self._finish(Phase.VERIFY)
 
     def _await(self, arrivals: Arrivals, victims: Sequence[Victim], deadline: float, *, enough: float = 1.0) -> Count:
@@ -272,9 +276,9 @@ class Runner:
         finally:
             self.pacer.deadline = None
 
-    def _judge(self, count: Count, behind: Sequence[Victim]) -> None:
+    def _judge(self, count: Count, behind: Sequence[Victim], trouble: str) -> None:
         if count.is_unknown:
-            self._note("nobody could see whether the clients arrived: GetConnection did not answer")
+            self._note(f"nobody could see whether the clients arrived: {trouble}")
         elif count.share < self.settings.pace.arrived_least:
             back = f"; {len(behind)} of them are connected to the old region" if behind else ""
             raise Incomplete(f"DNS is switched, but {count.arrived} of {count.expected} clients arrived{back}")
@@ -327,9 +331,9 @@ class Runner:
         if self.clock.wait(seconds, self.pacer.stop):
             raise KeyboardInterrupt
 
-    def _on_result(self) -> None:
-        total = len(self.run.victims)
-        self.show.progress(sum(self.run.results.get(key(v)) in GONE for v in self.run.victims), total)
+    def _on_result(self, result: str) -> None:
+        self._gone += result in GONE
+        self.show.progress(self._gone, len(self._victims))
 
     def _note(self, text: str) -> None:
         self._write("noted", note=text)

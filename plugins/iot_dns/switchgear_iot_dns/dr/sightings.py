@@ -25,7 +25,11 @@ class Sighting:
 
 
 class Sightings(Protocol):
-    """Looks where clients are; safe on any thread, and may block."""
+    """Looks where clients are; safe on any thread, and may block. ``trouble`` says why it cannot."""
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot, in words."""
 
     def refresh(self) -> None:
         """Bring what is known up to date, before a round of looking."""
@@ -41,7 +45,12 @@ class ConnectionSightings:
         self._data = data
         self._aws = aws
         self._pace = pace
-        self.trouble: MissingPermission | AwsTrouble | None = None
+        self._trouble: MissingPermission | AwsTrouble | None = None
+
+    @property
+    def trouble(self) -> str:
+        """See `Sightings.trouble`."""
+        return "this boto3 has no GetConnection" if self._trouble is None else str(self._trouble)
 
     def refresh(self) -> None:
         """See `Sightings.refresh`; each look asks anew."""
@@ -57,10 +66,10 @@ class ConnectionSightings:
         except AwsTrouble as error:
             if error.code == "ResourceNotFoundException":
                 return Sighting(is_connected=False)
-            self.trouble = error
+            self._trouble = error
             return None
         except MissingPermission as error:
-            self.trouble = error
+            self._trouble = error
             return None
         since = told.get("connectedSince")
         return Sighting(is_connected=bool(told.get("connected")), since=None if since is None else since / 1000)
@@ -72,6 +81,11 @@ class PresenceSightings:
     def __init__(self, file: str) -> None:
         self._file = file
         self._presence: client_ids.Presence | None = None
+
+    @property
+    def trouble(self) -> str:
+        """See `Sightings.trouble`."""
+        return f"{self._file} cannot be read"
 
     def refresh(self) -> None:
         """See `Sightings.refresh`."""

@@ -298,3 +298,40 @@ def test_errors_have_facts() -> None:
     error = InvalidPlanFile("dr.toml", "zone.id", "it is missing")
     assert isinstance(error, RegionSwitchError)
     assert (error.path, error.key, error.why, error.exit_code) == ("dr.toml", "zone.id", "it is missing", 2)
+
+
+def test_a_journal_that_cannot_be_written(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Records are switched although nothing can be written down."""
+    (bench.folder / "dr-journal").write_text("")
+    code, line = refused(bench, capsys)
+    assert code == 2
+    assert f"journal: {bench.folder / 'dr-journal'}: File exists" in line
+
+
+def test_a_disk_that_is_full(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk in the middle of a run gives a traceback, or the run cannot go on."""
+    from switchgear_iot_dns.dr.journal import Journal
+
+    add = Journal.add
+
+    def full(journal: Journal, entry: str, *, at: float, **facts: Any) -> None:
+        if entry == "disconnected":
+            raise OSError(28, "No space left on device")
+        add(journal, entry, at=at, **facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", full)
+        path = bench.write(waits="resolvers = 0\ncanary = 2\nverify = 2")
+        code = main(["dr", "apply", "west", "--yes", "--file", str(path)])
+    assert code == 130
+    line = capsys.readouterr().err
+    assert line == "switchgear: No space left on device; the same command goes on where this one stopped\n"
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.connected(WEST) == ["lathe-1", "press-1", "press-2"]
+
+
+def test_a_missing_permission_to_look_is_said(bench: Bench) -> None:
+    """Somebody without iot:GetConnection is not told why nobody was seen to arrive."""
+    bench.aws.fail("iotdata", "ForbiddenException", 403, what="GET /connections")
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert any('"Action": "iot:GetConnection"' in note for note in bench.shown.notes)
