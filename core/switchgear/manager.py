@@ -9,22 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import weakref
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
 from switchgear import effects as do
 from switchgear import events as ev
-from switchgear.backoff import ConnectBudget, Fleet
 from switchgear.cause import MESSAGE_MAY_BE_WHY, Cause, Failure
+from switchgear.connect_budget import connect_turn
 from switchgear.credentials import Credentials
-from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, DeafListener, Driver, Link
-from switchgear.endpoint import Endpoint, Group, SessionKind
+from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
+from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
-from switchgear.hookspecs import Context, Proceed, Restart
+from switchgear.farewell import POLITE, Farewells, end_session
 from switchgear.machine import Machine
 from switchgear.moves import Moves
+from switchgear.questions import Questions
 from switchgear.silence import Watch, answered, bound_of
 
 if TYPE_CHECKING:
@@ -32,70 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from typing import Any
 
-    from switchgear.drivers.base import Listener
     from switchgear.effects import Effect
     from switchgear.narrator import Narrator
+    from switchgear.owner import Owner
     from switchgear.plan import Plan
-    from switchgear.plugins import Registry, Strategies
+    from switchgear.plugins import Strategies
     from switchgear.profile import Profile
 
 log = logging.getLogger("switchgear.manager")
 
 LOOK_AGAIN: Final = 5.0
 """Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
-
-FLUSH: Final = 0.05
-"""Seconds added to the window of the CONNECT budget, for the way from our decision to the wire."""
-
-POLITE: Final = 2.0
-"""Seconds that a DISCONNECT may take to be flushed before the connection is dropped."""
-
-
-class Owner(Protocol):
-    """The transport, as its manager sees it."""
-
-    @property
-    def depth(self) -> int:
-        """Messages accepted and not yet acknowledged."""
-        ...
-
-    @property
-    def starts_clean(self) -> bool:
-        """Whether a session that an earlier process left is ended by the first CONNECT."""
-        ...
-
-    @property
-    def reports(self) -> int:
-        """A number that grows with everything that the present connection reports."""
-        ...
-
-    def listener(self, generation: int) -> Listener:
-        """Who hears what the connection *generation* reports."""
-        ...
-
-    async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
-        """Bring the subscriptions back; raise ``ConnectionError`` when the connection is gone."""
-        ...
-
-    def open_gate(self, connection: Connection) -> None:
-        """The connection is usable."""
-        ...
-
-    def shut_gate(self, *, blames: bool) -> None:
-        """The connection is gone, or about to be; *blames*: what was in flight may be what ended it."""
-        ...
-
-    async def quiesce(self, bound: float) -> None:
-        """Hold new sends, and wait *bound* seconds at most for what is in flight and for handlers."""
-        ...
-
-    async def replace_process(self, request: Restart, plugin: str) -> Restart:
-        """Replace this process; where it is still there afterwards, what to do instead."""
-        ...
-
-    def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
-        """Waiting is hopeless now."""
-        ...
 
 
 @define(eq=False)
@@ -116,7 +63,6 @@ class ConnectionManager:
     profile: Profile
     plan: Plan
     client_id: str
-    registry: Registry
     strategies: Strategies
     narrator: Narrator
     owner: Owner
@@ -128,15 +74,15 @@ class ConnectionManager:
     driver: Driver = field(init=False)
     machine: Machine = field(init=False)
     moves: Moves = field(init=False)
+    questions: Questions = field(init=False)
+    farewells: Farewells = field(init=False)
     credentials: Credentials = field(init=False)
     connection: Connection | None = field(default=None, init=False)
     """The usable one."""
     _live: dict[int, _Live] = field(factory=dict, init=False)
     _timers: dict[ev.Timer, asyncio.TimerHandle] = field(factory=dict, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
-    _closing: set[asyncio.Task[None]] = field(factory=set, init=False)
     _events: list[ev.Event] = field(factory=list, init=False)
-    _groups: dict[str, Group] = field(factory=dict, init=False)
     _watches_credentials: bool = field(default=False, init=False)
     _is_feeding: bool = field(default=False, init=False)
 
@@ -146,9 +92,10 @@ class ConnectionManager:
             self.profile, dials_ahead=self.driver.features.dials_ahead, starts_clean=self.owner.starts_clean
         )
         self.machine = Machine(settings, self.rng, self.plan.endpoints)
-        self._groups = {group.name: group for group in self.plan.groups}
         self.credentials = Credentials(self.profile)
         self.moves = Moves(self, self.plan.failback, self.plan.keeps_spare)
+        self.questions = Questions(self)
+        self.farewells = Farewells(self.spawn)
 
     # Events in, effects out. -------------------------------------------------------------------------------------
 
@@ -210,90 +157,8 @@ class ConnectionManager:
                 break
         self._watches_credentials = False
 
-    # Plugins. ----------------------------------------------------------------------------------------------------
-
-    def context(
-        self,
-        *,
-        candidates: tuple[Endpoint, ...] | None = None,
-        endpoint: Endpoint | None = None,
-        failure: Failure | None = None,
-        generation: int | None = None,
-        was_connected: bool = False,
-        session_present: bool = False,
-    ) -> Context:
-        """What the hooks are told now."""
-        machine, now = self.machine, self.loop.time()
-        offered = self.plan_candidates() if candidates is None else candidates
-        return Context(
-            now=now,
-            candidates=offered,
-            health={e.key: machine.health.look(e.key) for e in offered},
-            endpoint=endpoint or machine.last_endpoint,
-            attempt=machine.attempts,
-            sweep=machine.sweep,
-            outage=machine.outage(now),
-            failure=failure or machine.last_failure,
-            generation=machine.generation if generation is None else generation,
-            was_connected=was_connected,
-            session_present=session_present,
-            outbox_depth=self.owner.depth,
-            client_id=self.client_id,
-            profile=self.profile,
-        )
-
-    def plan_candidates(self) -> tuple[Endpoint, ...]:
-        """Every endpoint, in listed order."""
-        return self.machine.endpoints
-
-    def _ask_verdict(self, effect: do.AskVerdict) -> None:
-        if not self.plan.sources and not self.strategies.has("before_reconnect"):
-            self.feed(ev.VerdictGiven(effect.ask, Proceed()))
-            return
-        self.spawn(self._verdict(effect.ask))
-
-    async def _verdict(self, ask: int) -> None:
-        if self.plan.sources:
-            await self._refresh_endpoints()
-        verdict, plugin = await self.strategies.before_reconnect(self.context())
-        if isinstance(verdict, Restart) and verdict.how == "process":
-            verdict = await self.owner.replace_process(verdict, plugin)
-        self.feed(ev.VerdictGiven(ask, verdict, plugin))
-
-    async def _refresh_endpoints(self) -> None:
-        """Ask the plugins for their lists again; one that fails to answer keeps the list that it gave last."""
-        for source in self.plan.sources:
-            groups = await self.strategies.provide_endpoints(source.plugin, source.where)
-            for name, group in zip(source.groups, groups or (), strict=False):
-                self._groups[name] = group.named(name)
-        self.feed(ev.EndpointsChanged(tuple(e for group in self._groups.values() for e in group.endpoints)))
-
-    def _ask_selection(self, effect: do.AskSelection) -> None:
-        if not self.strategies.has("select_endpoint"):
-            spare = self.moves.spare
-            self.feed(ev.EndpointSelected(effect.ask, spare[0] if spare and spare[1].is_open else None))
-            return
-        self.spawn(self._selection(effect))
-
-    async def _selection(self, effect: do.AskSelection) -> None:
-        endpoint, plugin = await self.strategies.select_endpoint(self.context(candidates=effect.candidates))
-        self.feed(ev.EndpointSelected(effect.ask, endpoint, plugin))
-
     def _report_connected(self, effect: do.ReportConnected) -> None:
-        live = self._live[effect.generation]
-        self.strategies.on_connected(
-            self.context(endpoint=live.endpoint, generation=effect.generation, session_present=effect.session_present)
-        )
-
-    def _report_disconnect(self, effect: do.ReportDisconnect) -> None:
-        self.strategies.on_disconnect(
-            self.context(
-                endpoint=effect.endpoint,
-                failure=effect.failure,
-                generation=effect.generation,
-                was_connected=effect.was_connected,
-            )
-        )
+        self.questions.report_connected(effect, self._live[effect.generation].endpoint)
 
     def _restart_driver(self, _effect: do.RestartDriver) -> None:
         self._renew_driver()
@@ -334,14 +199,12 @@ class ConnectionManager:
         timeout = endpoint.connect_timeout or self.profile.connect_timeout
         try:
             username, password = await self.credentials.of(endpoint)
-            if self._closing:  # the older connection is closed before the next CONNECT is sent
-                await asyncio.wait(self._closing, timeout=POLITE)
-            await self.budget(endpoint)
-            kind = self.machine.settings.sessions.get(endpoint.group)
+            await self.farewells.said(POLITE)  # the older connection is closed before the next CONNECT is sent
+            await connect_turn(endpoint, self.plan.backoff)
             request = ConnectRequest(
                 endpoint=endpoint,
                 clean_start=effect.clean_start,
-                keeps_session=kind is not SessionKind.CLEAN,
+                keeps_session=self._keeps_session(endpoint),
                 username=username,
                 password=password,
                 timeout=timeout,
@@ -354,15 +217,9 @@ class ConnectionManager:
         else:
             self.feed(ev.ConnectSucceeded(generation, live.connection.session_present))
 
-    async def budget(self, endpoint: Endpoint) -> None:
-        """Wait until the budget that this process has for that broker allows one more CONNECT."""
-        policy = self.plan.backoff
-        if isinstance(policy, Fleet):
-            budget = shared_budget(self.loop, endpoint.key, policy)
-            place, at = budget.reserve(self.loop.time())
-            while at > (now := self.loop.time()):
-                await asyncio.sleep(at - now)
-                at = budget.confirm(place, self.loop.time())
+    def _keeps_session(self, endpoint: Endpoint) -> bool:
+        """Whether a session at *endpoint* outlives its connection."""
+        return self.machine.settings.sessions.get(endpoint.group) is not SessionKind.CLEAN
 
     def _attempt_failed(self, generation: int, error: Exception) -> None:
         if isinstance(error, AttemptFailed):
@@ -459,42 +316,15 @@ class ConnectionManager:
             if live.link is not None:
                 live.link.abort()
         elif effect.politely:
-            task = self.spawn(self._disconnect(live.connection))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            self.farewells.say(live.connection)
         else:
             live.connection.abort()
-
-    async def _disconnect(self, connection: Connection) -> None:
-        try:
-            async with asyncio.timeout(POLITE):
-                await connection.disconnect()
-        except Exception:  # it is closed below whatever happened
-            log.debug("switchgear.disconnect_failed", exc_info=True)
-        finally:
-            connection.abort()
-
-    async def _end_session(self, endpoint: Endpoint) -> None:
-        """Have the broker forget a session under a random client id: nobody will ever ask for it again."""
-        if self.machine.settings.sessions.get(endpoint.group) is SessionKind.CLEAN:
-            return
-        try:
-            async with asyncio.timeout(POLITE):
-                username, password = await self.credentials.of(endpoint)
-                request = ConnectRequest(
-                    endpoint=endpoint, clean_start=True, keeps_session=False, username=username, password=password
-                )
-                link = await self.driver.dial(endpoint)
-                await (await self.driver.connect(link, request, DeafListener())).disconnect()
-        except Exception as error:  # the broker forgets it in its own time
-            log.debug("switchgear.session_left_behind", extra={"endpoint": str(endpoint), "error": str(error)})
 
     async def pause(self) -> None:
         """Stop and say goodbye, until `resume`."""
         self.feed(ev.StopRequested())
         self.moves.close()
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=2 * POLITE)
+        await self.farewells.said(2 * POLITE)
 
     def resume(self) -> None:
         """Begin again, with a new driver."""
@@ -504,12 +334,9 @@ class ConnectionManager:
     async def close(self) -> None:
         """Stop, say goodbye, leave nothing behind."""
         usable = self.machine.current.endpoint if self.connection is not None and self.machine.current else None
-        self.feed(ev.StopRequested())
-        self.moves.close()
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=2 * POLITE)
-        if usable is not None and self.profile.client_id is None:
-            await self._end_session(usable)
+        await self.pause()
+        if usable is not None and self.profile.client_id is None and self._keeps_session(usable):
+            await end_session(self.driver, self.credentials, usable)
         for task in list(self._tasks):
             if task is not asyncio.current_task(self.loop):
                 task.cancel()
@@ -523,31 +350,16 @@ class ConnectionManager:
 _CARRY_OUT: Final[Mapping[type, Callable[[ConnectionManager, Any], None]]] = {
     do.SetTimer: ConnectionManager._set_timer,
     do.ClearTimer: ConnectionManager._clear_timer,
-    do.AskVerdict: ConnectionManager._ask_verdict,
-    do.AskSelection: ConnectionManager._ask_selection,
+    do.AskVerdict: lambda manager, effect: manager.questions.ask_verdict(effect),
+    do.AskSelection: lambda manager, effect: manager.questions.ask_selection(effect),
     do.Dial: ConnectionManager._dial,
     do.SendConnect: ConnectionManager._send_connect,
     do.RestoreSession: ConnectionManager._restore,
     do.OpenGate: ConnectionManager._open_gate,
     do.Close: ConnectionManager._close,
     do.ReportConnected: ConnectionManager._report_connected,
-    do.ReportDisconnect: ConnectionManager._report_disconnect,
+    do.ReportDisconnect: lambda manager, effect: manager.questions.report_disconnect(effect),
     do.RestartDriver: ConnectionManager._restart_driver,
     do.Emit: ConnectionManager._emit,
     do.FailWaiters: ConnectionManager._fail_waiters,
 }
-
-
-_budgets: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, float], ConnectBudget]]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def shared_budget(loop: asyncio.AbstractEventLoop, key: str, policy: Fleet) -> ConnectBudget:
-    """The one CONNECT budget for the broker *key* of all transports on *loop*; synchronous ones share one loop."""
-    budgets = _budgets.setdefault(loop, {})
-    if (key, policy.rate) not in budgets:
-        if len(budgets) >= 1024:  # brokers come and go; a forgotten budget only starts afresh
-            budgets.clear()
-        budgets[key, policy.rate] = ConnectBudget(max(1, int(policy.budget)), policy.window + FLUSH)
-    return budgets[key, policy.rate]

@@ -15,6 +15,7 @@ from attrs import define, evolve, field
 from switchgear import events as ev
 from switchgear.backoff import SMALLEST_DELAY
 from switchgear.cause import Cause, Failure
+from switchgear.connect_budget import connect_turn
 from switchgear.drivers.base import AttemptFailed, ConnectRequest, DeafListener
 from switchgear.failback import Scout, preferred
 from switchgear.health import ordered
@@ -131,7 +132,7 @@ class Moves:
             )
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
-                await manager.budget(endpoint)
+                await connect_turn(endpoint, manager.plan.backoff)
                 connection = await driver.connect(link, request, DeafListener())
                 link = None
                 await connection.disconnect()
@@ -170,7 +171,7 @@ class Moves:
         manager = self.manager
         said = ""
         while True:
-            context = manager.context(endpoint=present, generation=generation)
+            context = manager.questions.context(endpoint=present, generation=generation)
             answer = await manager.strategies.while_connected(plugin, context)
             if answer is None:
                 return

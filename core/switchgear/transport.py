@@ -154,7 +154,6 @@ class AsyncTransport:
             self.profile,
             self._plan,
             self.client_id,
-            self._registry,
             self._strategies,
             self._narrator,
             self,
@@ -486,7 +485,7 @@ class AsyncTransport:
 
     @property
     def starts_clean(self) -> bool:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         return self._outbox.starts_clean
 
     @property
@@ -575,16 +574,16 @@ class AsyncTransport:
 
     @property
     def reports(self) -> int:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         return self._reports + self._sender.acknowledged + self._sender.refused + self._subscriber.received
 
     def listener(self, generation: int) -> Ears:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         self._ears = Ears(self, generation)
         return self._ears
 
     async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         self._ears.acks.connection = connection
         self._ears.acks.settle()
         self._outbox.session_began()
@@ -594,7 +593,7 @@ class AsyncTransport:
         await self._subscriber.restore(connection, session_present=session_present)
 
     def open_gate(self, connection: Connection) -> None:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         self._connections += 1
         self._fatal = None
         self._waits.fail(None)
@@ -604,12 +603,12 @@ class AsyncTransport:
         self._tell()
 
     def shut_gate(self, *, blames: bool) -> None:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         self._sender.shut(blames=blames)
         self._subscriber.shut()
 
     async def quiesce(self, bound: float) -> None:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         self._sender.is_held = True
         acks = self._ears.acks
         assert self._loop is not None
@@ -618,12 +617,12 @@ class AsyncTransport:
             await asyncio.sleep(min(0.01, bound))  # handlers end on threads that tell nobody else
 
     async def replace_process(self, request: Restart, plugin: str) -> Restart:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         why = await process_restart.replace(self, request, plugin)
         return Restart("rebuild", f"in place of the process, for {why}: {request.why}")
 
     def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
-        """Part of `switchgear.manager.Owner`."""
+        """Part of `switchgear.owner.Owner`."""
         at = None if endpoint is None else str(endpoint)
         if is_final:
             self._waits.fail(GaveUp(failure, why, endpoint=at))
