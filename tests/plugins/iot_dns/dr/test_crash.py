@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -119,27 +120,23 @@ def test_a_crash_at_any_point_is_gone_on_from(
     check_done(bench)
 
 
-@pytest.mark.parametrize("every", [2, 3, 7])
-def test_a_run_that_crashes_again_and_again_comes_to_its_end(bench: Bench, crash: Crasher, every: int) -> None:
-    """With a crash after each few entries the run never ends, misses somebody, or disconnects somebody twice."""
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_run_that_crashes_again_and_again_comes_to_its_end(bench: Bench, crash: Crasher, seed: int) -> None:
+    """With a crash after every third entry or so the run never ends, misses somebody, or disconnects somebody twice."""
     bench.clients[ONE] = PRESSES
     bench.home()
     bench.write(pace="canary_share = 0.1\nworkers = 3")
-    count = 0
-
-    def strikes(entry: str, _: dict[str, Any]) -> bool:
-        nonlocal count
-        count += entry != "resumed"
-        return entry != "resumed" and count % every == 0
-
-    crash(strikes)
-    for _ in range(100):
+    rng = random.Random(seed)
+    crash(lambda entry, _: entry != "resumed" and rng.random() < 0.3)
+    for _ in range(200):
         try:
-            ended = bench.operations().apply("west", Wishes())
+            code = bench.operations().apply("west", Wishes()).code
         except Crash:
             continue
         break
-    assert ended.code == 0
+    else:
+        pytest.fail("it never ended")
+    assert code == 0
     check_done(bench)
 
 
