@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear_iot_dns.dr import look
-from switchgear_iot_dns.dr.errors import InvalidPlanFile
+from switchgear_iot_dns.dr.errors import AwsTrouble, InvalidPlanFile
 from switchgear_iot_dns.dr.name_servers import DnsNameServers
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
@@ -194,3 +194,13 @@ def test_name_servers_are_asked_by_name_and_answer_for_the_name_alone(bench: Ben
     servers = DnsNameServers([bench.dns.address])
     assert servers.ask("plain.example.com") == {bench.dns.address: ""}
     assert servers.ask(ONE.upper())[bench.dns.address] == json.loads(json.dumps(servers.ask(ONE)[bench.dns.address]))
+
+
+def test_a_query_that_is_wrong_is_no_dead_region(bench: Bench) -> None:
+    """A fleet index that refuses the query has the records switched, and the clients left."""
+    bench.more[f'domains."{ONE}".clients'] = 'source = "index"\nquery = "what?"'
+    bench.write()
+    bench.aws.fail("iot", "InvalidQueryException", 400, what="/indices/search", message="no such query")
+    with pytest.raises(AwsTrouble, match="SearchIndex of iot in us-east-1: InvalidQueryException: no such query"):
+        bench.operations().apply("west", Wishes())
+    assert bench.region_of(ONE) == EAST
