@@ -15,6 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from switchgear.cause import Cause, Failure, from_exception, from_return_code
 from switchgear.drivers.base import AttemptFailed, DriverSettings, Filter, Limits, Listener
+from switchgear.drivers.heartbeat import Heartbeat
 from switchgear.drivers.packets import (
     pack_length,
     pack_properties,
@@ -40,9 +41,6 @@ log = logging.getLogger("switchgear.drivers.paho")
 
 GATHER: Final = 65536
 """Bytes that are gathered before they are written in the middle of a turn: asyncio's own high-water mark."""
-
-PING_ANSWER: Final = 5.0
-"""Seconds within which PINGRESP must come, unless the connect timeout is shorter."""
 
 LARGEST: Final = 268_435_455
 """Bytes of a packet after its fixed header (MQTT 5, 2.1.4)."""
@@ -84,10 +82,9 @@ class PahoConnection:
         self._out_size = 0
         self._flush_is_due = False
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
-        self._keepalive = settings.keepalive
-        self._last_sent = self._last_received = self._loop.time()
-        self._ping_sent: float | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
+        self._heartbeat = Heartbeat(
+            settings=settings, owed=lambda: self.in_flight, send=self._queue, on_silent=self._lose
+        )
 
     def __repr__(self) -> str:
         return f"<PahoConnection {'open' if self.is_open else 'closed'} {self.in_flight} in flight>"
@@ -183,7 +180,7 @@ class PahoConnection:
     def _write(self) -> None:
         out = self._out
         if out and self.is_open:
-            self._last_sent = self._loop.time()
+            self._heartbeat.sent = self._loop.time()
             data = out[0] if len(out) == 1 else b"".join(out)
             self._out = []
             self._out_size = 0
@@ -241,13 +238,7 @@ class PahoConnection:
 
     def ping(self) -> None:
         """PINGREQ, unless one is under way."""
-        if self._ping_sent is None:
-            self._ping_sent = self._loop.time()
-            self._queue(b"\xc0\x00")
-            self._tick_in(self._ping_deadline())
-
-    def _ping_deadline(self) -> float:
-        return min(PING_ANSWER, self._settings.connect_timeout)
+        self._heartbeat.ping()
 
     async def disconnect(self) -> None:
         """DISCONNECT, flushed: otherwise the broker publishes the will."""
@@ -265,8 +256,7 @@ class PahoConnection:
 
     def _close(self) -> None:
         self.is_open = False
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
+        self._heartbeat.stop()
         for future in self._answers.values():
             if not future.done():
                 future.set_exception(ConnectionError("the connection was lost"))
@@ -279,7 +269,7 @@ class PahoConnection:
         """Bytes came: handle the packets that they complete. Part of `switchgear.drivers.link_base.Sink`."""
         if not self.is_open:
             return
-        self._last_received = self._loop.time()
+        self._heartbeat.received = self._loop.time()
         tail = self._tail
         if tail:
             tail += data
@@ -340,7 +330,7 @@ class PahoConnection:
             elif kind == _PUBLISH:
                 self._message(data[position], data[start:stop])
             elif kind == _PINGRESP:
-                self._ping_sent = None
+                self._heartbeat.answered()
                 listener.on_healthy()
             elif _PUBREC <= kind <= _PUBCOMP:
                 self._exactly_once(kind, data[start] << 8 | data[start + 1], data[start + 2] if size > 2 else 0)
@@ -440,9 +430,9 @@ class PahoConnection:
         if properties is not None and self._is_v5:
             self.limits = read_limits(properties)
             if self.limits.keepalive is not None:
-                self._keepalive = self.limits.keepalive
+                self._heartbeat.keepalive = self.limits.keepalive
         self.acknowledged.set_result(None)
-        self._tick()
+        self._heartbeat.beat()
 
     def _refuse(self, failure: Failure) -> None:
         if not self.acknowledged.done():
@@ -478,35 +468,3 @@ class PahoConnection:
         self._close()
         self._link.abort()
         self._listener.on_lost(failure)
-
-    def _tick_in(self, seconds: float) -> None:
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
-        self._tick_timer = self._loop.call_later(seconds, self._tick) if self.is_open else None
-
-    def _tick(self) -> None:
-        """Watch the peer: PINGREQ for keepalive and for an overdue acknowledgement; a missing PINGRESP is the end."""
-        now = self._loop.time()
-        deadline = self._ping_deadline()
-        keepalive = self._keepalive
-        patience = self._settings.ack_timeout
-        if self._ping_sent is not None:
-            left = self._ping_sent + deadline - now
-            if left <= 1e-6:
-                self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {deadline:g} s"))
-                return
-            self._tick_in(left)
-            return
-        quiet = now - self._last_received
-        # 1e-3: a timer may fire a little early.
-        if patience is not None and self.in_flight and quiet >= patience - 1e-3:
-            self.ping()
-            return
-        if keepalive and (now - self._last_sent >= keepalive * 0.75 - 1e-3 or quiet >= keepalive * 1.5):
-            self.ping()
-            return
-        waits = [keepalive * 0.75 - (now - self._last_sent)] if keepalive else []
-        if patience is not None:
-            waits.append(max(patience - quiet, patience / 2) if self.in_flight else patience / 2)
-        if waits:
-            self._tick_in(max(0.05, min(waits)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from switchgear.drivers.flow import PING_ANSWER
+from switchgear.drivers.heartbeat import PING_ANSWER
 from switchgear.errors import InvalidOption
 from switchgear.tls import TLS
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed, Limits
-from switchgear.drivers.flow import LARGEST, PING_ANSWER
+from switchgear.drivers.flow import LARGEST
+from switchgear.drivers.heartbeat import PING_ANSWER
 from switchgear.errors import InvalidOption, MessageTooLarge
 
 from switchgear_awscrt.causes import VAGUE, failure_of

@@ -1,0 +1,101 @@
+"""Watches the peer of one connection: PINGREQ when it is quiet, the end when no PINGRESP comes. Touches timers only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from attrs import define, field
+
+from switchgear.cause import Cause, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from switchgear.drivers.base import DriverSettings
+
+PING_ANSWER: Final = 5.0
+"""Seconds within which PINGRESP must come, unless the connect timeout is shorter."""
+
+
+@define(eq=False, kw_only=True)
+class Heartbeat:
+    """Keepalive, and our own PINGREQ for an overdue acknowledgement; from `beat` until `stop`.
+
+    Attributes:
+        settings: Its timeouts are in seconds.
+        owed: Messages that the peer has not acknowledged.
+        send: Sends a packet.
+        on_silent: Told when no PINGRESP came in time.
+        keepalive: Seconds, as the broker wants it; 0: none.
+        sent: When something was sent last, of the loop's time.
+        received: When something came last.
+    """
+
+    settings: DriverSettings
+    owed: Callable[[], int]
+    send: Callable[[bytes], None]
+    on_silent: Callable[[Failure], None]
+    keepalive: int = field(init=False)
+    sent: float = field(init=False)
+    received: float = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+    _pinged: float | None = field(default=None, init=False)
+    _timer: asyncio.TimerHandle | None = field(default=None, init=False)
+    _is_over: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.keepalive = self.settings.keepalive
+        self.sent = self.received = self._loop.time()
+
+    def ping(self) -> None:
+        """PINGREQ, unless one is under way."""
+        if self._pinged is None:
+            self._pinged = self._loop.time()
+            self.send(b"\xc0\x00")
+            self._beat_in(self._deadline())
+
+    def answered(self) -> None:
+        """PINGRESP came."""
+        self._pinged = None
+
+    def stop(self) -> None:
+        """The connection is over."""
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _deadline(self) -> float:
+        return min(PING_ANSWER, self.settings.connect_timeout)
+
+    def _beat_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if self._is_over else self._loop.call_later(seconds, self.beat)
+
+    def beat(self) -> None:
+        """Look at the peer now, and again when that may be due."""
+        now = self._loop.time()
+        deadline = self._deadline()
+        keepalive = self.keepalive
+        patience = self.settings.ack_timeout
+        if self._pinged is not None:
+            left = self._pinged + deadline - now
+            if left <= 1e-6:
+                self.on_silent(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {deadline:g} s"))
+                return
+            self._beat_in(left)
+            return
+        quiet = now - self.received
+        # 1e-3: a timer may fire a little early.
+        if patience is not None and self.owed() and quiet >= patience - 1e-3:
+            self.ping()
+            return
+        if keepalive and (now - self.sent >= keepalive * 0.75 - 1e-3 or quiet >= keepalive * 1.5):
+            self.ping()
+            return
+        waits = [keepalive * 0.75 - (now - self.sent)] if keepalive else []
+        if patience is not None:
+            waits.append(max(patience - quiet, patience / 2) if self.owed() else patience / 2)
+        if waits:
+            self._beat_in(max(0.05, min(waits)))
