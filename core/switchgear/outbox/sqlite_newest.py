@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.outbox import sqlite
+from switchgear.outbox import windowed
 from switchgear.outbox.newest import NewestFirst
 from switchgear.outbox.sqlite import SqliteOutbox
 from switchgear.outbox.stored import QUEUED, StoredDelivery
@@ -57,8 +57,8 @@ class NewestSqliteOutbox(SqliteOutbox):
 
     def _is_crowded(self) -> bool:
         count = len(self.pending.waiting)
-        too_large = self.pending.size - self.pending.sent > sqlite.WINDOW_BYTES and count > 64
-        return count > sqlite.WINDOW or too_large
+        too_large = self.pending.size - self.pending.sent > windowed.WINDOW_BYTES and count > 64
+        return count > windowed.WINDOW or too_large
 
     def _to_memory(self, delivery: StoredDelivery) -> None:
         self._here[delivery.sequence] = delivery
@@ -110,7 +110,7 @@ class NewestSqliteOutbox(SqliteOutbox):
                 self._live.pop(delivery.sequence, None)
             self.pending.older(list(older))
             self._end_load(file, is_all=is_all)
-        self._on_loop(lambda: self._arrived(overdue))
+        self.messenger.call(lambda: self._arrived(overdue))
 
     def _is_missing(self, delivery: StoredDelivery) -> bool:
         """Whether *delivery* is neither on the disk yet nor in memory for us."""
@@ -140,4 +140,4 @@ class NewestSqliteOutbox(SqliteOutbox):
                 self._eldest.append(delivery)
             self._wants_eldest = False
             self.room.notify_all()
-        self._on_loop(lambda: self._arrived(overdue))
+        self.messenger.call(lambda: self._arrived(overdue))

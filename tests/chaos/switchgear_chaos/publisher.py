@@ -20,7 +20,7 @@ from collections import deque
 from pathlib import Path
 
 import switchgear
-from switchgear.outbox import sqlite
+from switchgear.outbox import windowed
 
 from switchgear_chaos.journal import (
     BLOCK,
@@ -178,8 +178,8 @@ class Publisher:
 def main() -> None:
     """Run with the options on the command line."""
     options: Options = json.loads(sys.argv[1])
-    sqlite.WINDOW = options.get("window", sqlite.WINDOW)  # type: ignore[misc]  # so that a short outage spills
-    sqlite.LOW = sqlite.CHUNK = sqlite.WINDOW // 8  # type: ignore[misc]  # the same
+    windowed.WINDOW = options.get("window", windowed.WINDOW)  # type: ignore[misc]  # so that a short outage spills
+    windowed.LOW = windowed.CHUNK = windowed.WINDOW // 8  # type: ignore[misc]  # the same
     publisher = Publisher(options)
     publisher.transport.close(drain=30 if publisher.run() == "stop" else 0)
     publisher.write_acked()

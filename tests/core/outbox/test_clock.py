@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from switchgear import OutboxLimits
 from switchgear.delivery import Waits
-from switchgear.outbox import SqliteOutbox
-from switchgear.outbox import sqlite as module
+from switchgear.outbox import SqliteOutbox, windowed
 from switchgear.outbox.clock import FileClock
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ def machine() -> Machine:
 @pytest.fixture
 def opened(tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens an outbox that keeps 4 messages in memory, and closes it."""
-    monkeypatch.setattr(module, "WINDOW", 4)
-    monkeypatch.setattr(module, "LOW", 2)
+    monkeypatch.setattr(windowed, "WINDOW", 4)
+    monkeypatch.setattr(windowed, "LOW", 2)
     made: list[SqliteOutbox] = []
 
     def make() -> SqliteOutbox:
@@ -103,7 +102,7 @@ def test_step_before_the_process_ended(opened: Open, machine: Machine, step: flo
     assert left(again, machine) == 12
     machine.passes(HOUR / 2 + 1)
     assert left(again, machine) == 0
-    assert again._reports == []
+    assert again.messenger.kept == []
 
 
 def test_set_back_between_two_processes(opened: Open, machine: Machine) -> None:
@@ -113,7 +112,7 @@ def test_set_back_between_two_processes(opened: Open, machine: Machine) -> None:
     outbox.close_now()
     machine.wall -= 5 * HOUR
     again = opened()
-    assert again._reports == [("outbox_clock_back", {"path": again.path, "seconds": 5 * HOUR})]
+    assert again.messenger.kept == [("outbox_clock_back", {"path": again.path, "seconds": 5 * HOUR})]
     machine.passes(HOUR - 1)
     assert left(again, machine) == 12
     machine.passes(2)

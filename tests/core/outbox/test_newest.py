@@ -11,8 +11,7 @@ import pytest
 import switchgear
 from switchgear import Delivery, DeliveryState, OutboxLimits
 from switchgear.delivery import Waits
-from switchgear.outbox import NewestSqliteOutbox, sqlite_newest
-from switchgear.outbox import sqlite as module
+from switchgear.outbox import NewestSqliteOutbox, sqlite_newest, windowed
 from switchgear.outbox.stored import StoredDelivery
 from switchgear.testing.broker import Broker
 
@@ -27,9 +26,9 @@ Open = Callable[..., NewestSqliteOutbox]
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     """Opens an outbox with a window of 50 messages, and closes it."""
-    monkeypatch.setattr(module, "WINDOW", WINDOW)
-    monkeypatch.setattr(module, "LOW", 20)
-    monkeypatch.setattr(module, "CHUNK", 30)
+    monkeypatch.setattr(windowed, "WINDOW", WINDOW)
+    monkeypatch.setattr(windowed, "LOW", 20)
+    monkeypatch.setattr(windowed, "CHUNK", 30)
     monkeypatch.setattr(sqlite_newest, "ELDEST", 16)
     made: list[NewestSqliteOutbox] = []
 
@@ -153,8 +152,8 @@ def test_memory_is_bounded(opened: Open) -> None:
 
 def test_bytes_are_bounded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large messages leave memory earlier."""
-    monkeypatch.setattr(module, "WINDOW", 1000)
-    monkeypatch.setattr(module, "WINDOW_BYTES", 100_000)
+    monkeypatch.setattr(windowed, "WINDOW", 1000)
+    monkeypatch.setattr(windowed, "WINDOW_BYTES", 100_000)
     outbox = opened()
     for number in range(200):
         delivery = outbox.accept(f"t/{number}", bytes(1000), 1)
@@ -236,8 +235,8 @@ def test_any_history(opened: Open, seed: int) -> None:
 
 async def test_through_a_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A transport with that order sends the newest of its last process first, beyond the window."""
-    monkeypatch.setattr(module, "WINDOW", WINDOW)
-    monkeypatch.setattr(module, "LOW", 20)
+    monkeypatch.setattr(windowed, "WINDOW", WINDOW)
+    monkeypatch.setattr(windowed, "LOW", 20)
     path = tmp_path / "outbox"
     async with switchgear.aio.connect("mqtt://127.0.0.1:1", outbox=path, drain_order="newest") as transport:
         for number in range(300):

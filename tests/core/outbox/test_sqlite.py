@@ -18,8 +18,7 @@ import pytest
 import switchgear
 from switchgear import DeliveryState, OutboxLimits, OutboxLocked, OutboxUnwritable, Properties, UnreadableFile
 from switchgear.delivery import Delivery, Waits
-from switchgear.outbox import SqliteOutbox, opening
-from switchgear.outbox import sqlite as module
+from switchgear.outbox import SqliteOutbox, opening, windowed
 from switchgear.outbox.salvage import salvage
 from switchgear.outbox.stored import StoredDelivery
 from switchgear.outbox.wal import is_cut
@@ -137,9 +136,9 @@ def test_full_syncs_and_normal_does_not(opened: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_backlog_comes_back_in_order(opened: Open, monkeypatch: pytest.MonkeyPatch, *, kept: bool) -> None:
     """Beyond the window messages are on disk only, come back in order, and are the deliveries that somebody holds."""
-    monkeypatch.setattr(module, "WINDOW", 50)
-    monkeypatch.setattr(module, "LOW", 20)
-    monkeypatch.setattr(module, "CHUNK", 30)
+    monkeypatch.setattr(windowed, "WINDOW", 50)
+    monkeypatch.setattr(windowed, "LOW", 20)
+    monkeypatch.setattr(windowed, "CHUNK", 30)
     outbox = opened()
     made = put(outbox, 500) if kept else put(outbox, 500)[:0]
     assert len(outbox.pending) == 50
@@ -149,8 +148,8 @@ def test_a_backlog_comes_back_in_order(opened: Open, monkeypatch: pytest.MonkeyP
 
 def test_cancelled_on_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that is on disk only can be taken back, and does not come again."""
-    monkeypatch.setattr(module, "WINDOW", 5)
-    monkeypatch.setattr(module, "LOW", 2)
+    monkeypatch.setattr(windowed, "WINDOW", 5)
+    monkeypatch.setattr(windowed, "LOW", 2)
     outbox = opened()
     made = put(outbox, 20)
     assert outbox.cancel(made[10])
@@ -174,8 +173,8 @@ def test_the_file_is_emptied(opened: Open, path: Path) -> None:
 
 def test_memory_comes_back(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog has few objects in memory, and when it has drained none is left."""
-    monkeypatch.setattr(module, "WINDOW", 50)
-    monkeypatch.setattr(module, "LOW", 20)
+    monkeypatch.setattr(windowed, "WINDOW", 50)
+    monkeypatch.setattr(windowed, "LOW", 20)
 
     def objects() -> int:
         gc.collect()
@@ -230,8 +229,8 @@ def test_expired_while_nobody_ran(opened: Open) -> None:
 
 def test_expired_on_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that are on disk only expire there, those that somebody holds by their delivery."""
-    monkeypatch.setattr(module, "WINDOW", 5)
-    monkeypatch.setattr(module, "LOW", 2)
+    monkeypatch.setattr(windowed, "WINDOW", 5)
+    monkeypatch.setattr(windowed, "LOW", 2)
     time = [100.0]
     outbox = opened(wall=lambda: 1e6 + time[0], clock=lambda: time[0])
     put(outbox, 10)
@@ -374,7 +373,7 @@ def filled(opened: Open, count: int = 400, size: int = 100) -> None:
 
 
 def heard(outbox: SqliteOutbox) -> dict[str, dict[str, Any]]:
-    return dict(outbox._reports)
+    return dict(outbox.messenger.kept)
 
 
 def test_not_a_database(opened: Open, path: Path) -> None:
