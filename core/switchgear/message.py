@@ -74,8 +74,8 @@ class Message:
     def id(self) -> str | None:
         """What its publisher named it: the user property ``message-id``, or from the envelope; else None. Since: 0.1."""
         if self._id is not None or self.properties is None:
-            return self._id
-        return next((value for name, value in self.properties.user if name == ID_PROPERTY), None)
+            return self._id or None  # an empty one names nothing
+        return next((value for name, value in self.properties.user if name == ID_PROPERTY and value), None)
 
     def ack(self) -> None:
         """Acknowledge it (``ack="manual"``); again, or for a connection that is gone, it does nothing. Since: 0.1."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, evolve, field
 
+from switchgear.arrival import Ack, AckQueue, Arrival
 from switchgear.errors import InvalidOption, SubscriptionRefused
-from switchgear.receiver import Ack, AckQueue, Arrival
 from switchgear.subscriptions import Subscriptions, batches
 from switchgear.window import Window
 
@@ -221,7 +221,16 @@ def _unwrapped(message: Message, envelope: Envelope) -> Message:
     """*message* without its envelope; as it is, when it has none or the envelope's code fails."""
     try:
         message_id, payload = envelope.unwrap(message.payload)
-    except Exception:  # the application's: what it cannot read is handled as it came
+        if message_id is None:
+            return message
+        _check_unwrapped(message_id, payload)
+    except (Exception, SystemExit):  # the application's: what it cannot read is handled as it came
         log.exception("switchgear.envelope_failed", extra={"topic": message.topic})
         return message
-    return message if message_id is None else evolve(message, payload=payload, id=message_id)
+    return evolve(message, payload=payload, id=message_id)
+
+
+def _check_unwrapped(message_id: object, payload: object) -> None:
+    if not isinstance(message_id, str) or not isinstance(payload, bytes):
+        kinds = f"({type(message_id).__name__}, {type(payload).__name__})"
+        raise TypeError(f"unwrap returned {kinds}; it returns (str, bytes), or None and the payload")
