@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from switchgear import events as ev
+from switchgear.arrival import AckQueue
 from switchgear.hookspecs import hookimpl
-from switchgear.receiver import AckQueue
 from switchgear.states import State
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from switchgear.workers import HANDLERS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from switchgear.arrival import Arrival
     from switchgear.message import Message
-    from switchgear.receiver import Arrival, Inbox
+    from switchgear.receiver import Inbox
 
 log = logging.getLogger("switchgear.receiver")
 
@@ -45,27 +46,27 @@ class Handling:
     concurrency: int
     ordered: bool
     _running: int = field(default=0, init=False)
-    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
     _busy: dict[str, deque[Arrival]] = field(factory=dict, init=False)  # topics at work, and what waits for each
     _parked: int = field(default=0, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def start(self) -> None:
         """Have the handler take what waits, if not as many as may are at it already."""
-        if self._running >= self.concurrency:
+        if self._running >= self.concurrency or self._is_full:
             return
         self._running += 1
         if _is_coroutine_function(self.handler):
-            task = self.inbox.settings.loop.create_task(self._drain_async())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            settings = self.inbox.settings
+            task = settings.loop.create_task(self._drain_async())
+            settings.tasks.add(task)
+            task.add_done_callback(settings.tasks.discard)
         else:
             HANDLERS.submit(self._drain_in_thread)
 
-    def close(self) -> None:
-        """Start no more calls; those of coroutine functions are cancelled."""
-        for task in self._tasks:
-            task.cancel()
+    @property
+    def _is_full(self) -> bool:
+        """Whether so many messages wait for their topics' turn that no more are taken."""
+        return self._parked >= self.inbox.settings.inbox_limit
 
     def parked(self) -> list[Arrival]:
         """What waits for an earlier message of its topic; it is taken away."""
@@ -81,18 +82,20 @@ class Handling:
     def _next(self, last: Arrival | None) -> Arrival | None:
         """What the caller, who is done with *last*, handles now; None: nothing."""
         inbox = self.inbox
-        if inbox.is_closed:
-            return None
         if not self.ordered or self.concurrency == 1:
-            return inbox.take()
+            return None if inbox.is_closed else inbox.take()
         with self._lock:
+            if inbox.is_closed:  # looked at under the lock: what is parked from here on, nobody would find
+                return None
             if last is not None:
                 waiting = self._busy[last.message.topic]
                 if waiting:
+                    if self._is_full:  # no longer
+                        self._soon(self._go_on)
                     self._parked -= 1
                     return waiting.popleft()
                 del self._busy[last.message.topic]
-            while self._parked < inbox.settings.inbox_limit:
+            while not self._is_full:
                 arrival = inbox.take()
                 if arrival is None:
                     break
@@ -106,8 +109,18 @@ class Handling:
 
     def _stopped(self) -> None:
         self._running -= 1
-        if len(self.inbox) and not self.inbox.is_closed:
-            self.start()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self.inbox.is_closed:
+            for _ in range(min(len(self.inbox), self.concurrency - self._running)):
+                self.start()
+
+    def _soon(self, function: Callable[[], None]) -> None:
+        try:
+            self.inbox.settings.loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed
+            log.debug("switchgear.handler_after_close", extra={"filter": self.inbox.filter.topic_filter})
 
     # Calls. ------------------------------------------------------------------------------------------------------
 
@@ -119,31 +132,52 @@ class Handling:
                 self._handle_in_thread(arrival)
         finally:
             mark_thread(None)
-            try:
-                self.inbox.settings.loop.call_soon_threadsafe(self._stopped)
-            except RuntimeError:  # the loop is closed
-                log.debug("switchgear.handler_after_close", extra={"filter": self.inbox.filter.topic_filter})
+            self._soon(self._stopped)
 
     def _handle_in_thread(self, arrival: Arrival) -> None:
-        pause = threading.Event()
-        retries = self.inbox.settings.retries
-        for attempt in range(1, retries + 2):
+        settings = self.inbox.settings
+        for attempt in range(1, settings.retries + 2):
             try:
-                self.handler(arrival.message)
-            except (Exception, SystemExit) as error:  # the user's: reported, retried, then to the dead letters
+                self._call_in_thread(self.handler, arrival)
+            except BaseException as error:  # the user's: reported, retried, then to the dead letters
+                if settings.closed.is_set():
+                    self.inbox.give_back(arrival)
+                    return
                 self._failed(error, attempt)
-                if attempt <= retries:
-                    pause.wait(RETRY_DELAY * 2 ** (attempt - 1))
+                if attempt <= settings.retries and settings.closed.wait(RETRY_DELAY * 2 ** (attempt - 1)):
+                    self.inbox.give_back(arrival)
+                    return
             else:
                 self.inbox.handled(arrival)
                 return
-        result = self._give_to_dead_letters(arrival)
-        if inspect.isawaitable(result):
+        if settings.dead_letter is not None:
             try:
-                asyncio.run_coroutine_threadsafe(_finish(result), self.inbox.settings.loop).result()
-            except Exception:
-                log.exception("switchgear.dead_letter_failed", extra={"filter": self.inbox.filter.topic_filter})
+                self._call_in_thread(settings.dead_letter, arrival)
+            except BaseException as error:  # the same, but for the last time
+                self._dead_letter_failed(error)
         self.inbox.handled(arrival)
+
+    def _call_in_thread(self, function: Callable[[Message], Any], arrival: Arrival) -> None:
+        result = function(arrival.message)
+        if inspect.isawaitable(result):
+            error = asyncio.run_coroutine_threadsafe(self._outcome(result), self.inbox.settings.loop).result()
+            if error is not None:
+                raise error
+
+    async def _outcome(self, work: Awaitable[object]) -> BaseException | None:
+        """How *work* failed: what asyncio lets end the loop is an answer here."""
+        tasks, task = self.inbox.settings.tasks, asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await work
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # raised again in the thread that asked
+            return error
+        finally:
+            tasks.discard(task)
+        return None
 
     async def _drain_async(self) -> None:
         arrival = None
@@ -158,26 +192,30 @@ class Handling:
             self._stopped()
 
     async def _handle_async(self, arrival: Arrival) -> None:
-        retries = self.inbox.settings.retries
-        for attempt in range(1, retries + 2):
+        settings = self.inbox.settings
+        for attempt in range(1, settings.retries + 2):
             try:
                 await self.handler(arrival.message)
-            except (Exception, SystemExit, asyncio.CancelledError) as error:  # as in a thread
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise  # it is we who end it, not something that the handler awaited
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # as in a thread
+                _let_us_end_it()
                 self._failed(error, attempt)
-                if attempt <= retries:
+                if attempt <= settings.retries:
                     await asyncio.sleep(RETRY_DELAY * 2 ** (attempt - 1))
             else:
                 self.inbox.handled(arrival)
                 return
-        result = self._give_to_dead_letters(arrival)
-        if inspect.isawaitable(result):
+        if settings.dead_letter is not None:
             try:
-                await result
-            except Exception:
-                log.exception("switchgear.dead_letter_failed", extra={"filter": self.inbox.filter.topic_filter})
+                result = settings.dead_letter(arrival.message)
+                if inspect.isawaitable(result):
+                    await result
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:  # the same
+                _let_us_end_it()
+                self._dead_letter_failed(error)
         self.inbox.handled(arrival)
 
     # Failures. ---------------------------------------------------------------------------------------------------
@@ -189,15 +227,8 @@ class Handling:
         shown = f"{type(error).__name__}: {error}"
         settings.emit_soon("handler_failed", filter=name, error=shown, attempt=attempt)
 
-    def _give_to_dead_letters(self, arrival: Arrival) -> object:
-        dead_letter = self.inbox.settings.dead_letter
-        if dead_letter is None:
-            return None
-        try:
-            return dead_letter(arrival.message)
-        except Exception:
-            log.exception("switchgear.dead_letter_failed", extra={"filter": self.inbox.filter.topic_filter})
-            return None
+    def _dead_letter_failed(self, error: BaseException) -> None:
+        log.error("switchgear.dead_letter_failed", exc_info=error, extra={"filter": self.inbox.filter.topic_filter})
 
 
 def _is_coroutine_function(handler: Callable[..., object] | None) -> bool:
@@ -205,5 +236,8 @@ def _is_coroutine_function(handler: Callable[..., object] | None) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
-async def _finish(work: Awaitable[object]) -> None:
-    await work
+def _let_us_end_it() -> None:
+    """Raise ``CancelledError`` when it is the transport that ends this task, not something that a handler awaited."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -7,6 +7,7 @@ unacknowledged messages; QoS 0, which has none, is bounded here.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -21,58 +22,13 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from switchgear.drivers.base import Connection, Filter
+    from switchgear.arrival import Ack, AckQueue, Arrival
+    from switchgear.drivers.base import Filter
     from switchgear.errors import SubscriptionRefused
     from switchgear.message import Message
     from switchgear.window import Window
 
 log = logging.getLogger("switchgear.receiver")
-
-
-@define(eq=False)
-class Ack:
-    """The acknowledgement that one message waits for; ``left`` counts the subscriptions that are not done with it."""
-
-    token: object
-    queue: AckQueue
-    left: int
-
-
-@define(eq=False)
-class Arrival:
-    """One message on its way through one subscription.
-
-    Attributes:
-        message: What arrived.
-        ack: None where the broker expects no answer.
-        key: Under which the subscription's window knows it; None: it is not deduplicated.
-    """
-
-    message: Message
-    ack: Ack | None
-    key: str | None = None
-
-
-@define(eq=False)
-class AckQueue:
-    """The acknowledgements of one connection, in order of arrival."""
-
-    connection: Connection | None = None
-    _acks: deque[Ack] = field(factory=deque)
-
-    def add(self, ack: Ack) -> None:
-        """A message that wants an answer arrived."""
-        self._acks.append(ack)
-
-    def settle(self) -> None:
-        """Acknowledge what is done, from the front."""
-        acks = self._acks
-        if self.connection is not None:
-            while acks and acks[0].left <= 0:
-                self.connection.acknowledge(acks.popleft().token)
-
-    def __len__(self) -> int:
-        return len(self._acks)
 
 
 @define(eq=False)
@@ -87,6 +43,9 @@ class HandlerSettings:
     dropped: int = 0
     failed: int = 0
     duplicates: int = 0
+    tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    """Coroutine handlers at work, those of subscriptions that have ended included."""
+    closed: threading.Event = field(factory=threading.Event, init=False)
 
     def emit_soon(self, name: str, **facts: object) -> None:
         """Emit an event, from any thread."""
@@ -94,6 +53,12 @@ class HandlerSettings:
             self.loop.call_soon_threadsafe(lambda: self.emit(name, **facts))
         except RuntimeError:  # the loop is closed: the log has said it
             return
+
+    def close(self) -> None:
+        """The transport ends: coroutine handlers are cancelled, and what fails from now on stays with the broker."""
+        self.closed.set()
+        for task in self.tasks:
+            task.cancel()
 
 
 @define(eq=False)
@@ -117,6 +82,9 @@ class Inbox:
     _marked: deque[Arrival] = field(factory=deque)
     _lock: threading.Lock = field(factory=threading.Lock)
     _marking: bool = False
+    _lent: Arrival | None = field(default=None, init=False)
+    _owed: set[Arrival] = field(factory=set, init=False)  # what `Message.ack` is still to end, where that is looked for
+    _is_discarded: bool = field(default=False, init=False)
     _handling: Handling | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,20 +93,36 @@ class Inbox:
 
     def push(self, arrival: Arrival) -> None:
         """A message came."""
+        if arrival.message.duplicate and arrival.message.qos == 1:
+            self._remove_older(arrival)
         if self.window is not None and arrival.message.id is not None and not self._claim(self.window, arrival):
             return
         if len(self._waiting) >= self.settings.inbox_limit and not self._make_room(arrival):
             return
-        if arrival.ack is not None:
-            if self.ack == "at_once" and len(self._waiting) < self.settings.inbox_limit:
-                self._acknowledge_soon(arrival)
-            elif self.ack == "manual":
-                arrival.message = self._manual(arrival)
+        if self.ack == "manual":
+            arrival.message = self._manual(arrival)
+        elif self.ack == "at_once" and arrival.ack is not None and len(self._waiting) < self.settings.inbox_limit:
+            self._acknowledge_soon(arrival)
         self._waiting.append(arrival)
         if self._handling is not None:
             self._handling.start()
         elif self.on_arrival is not None:
             self.on_arrival()
+
+    def _remove_older(self, repetition: Arrival) -> None:
+        """Take out what waits since an earlier connection, and now came again: else each loss would add a copy."""
+        new = repetition.message
+        for old in list(self._waiting):
+            if (
+                old.ack is not None
+                and repetition.ack is not None
+                and old.ack.queue is not repetition.ack.queue
+                and (old.message.topic, old.message.payload, old.message.id) == (new.topic, new.payload, new.id)
+            ):
+                with contextlib.suppress(ValueError):  # a handler's thread has just taken it
+                    self._waiting.remove(old)
+                    self.give_back(old)
+                return
 
     def _make_room(self, arrival: Arrival) -> bool:
         """Drop the oldest for an *arrival* of QoS 0; whether there is a place for it. The broker bounds the others."""
@@ -164,11 +148,13 @@ class Inbox:
             self.settings.loop.call_soon(ack.queue.settle)
 
     def _manual(self, arrival: Arrival) -> Message:
-        called = threading.Event()
+        once = threading.Lock()
+        if arrival.key is not None:
+            self._owed.add(arrival)
 
         def acknowledge() -> None:
-            if not called.is_set():
-                called.set()
+            if once.acquire(blocking=False):
+                self._owed.discard(arrival)
                 self._finish(arrival)
 
         return evolve(arrival.message, acknowledge=acknowledge)
@@ -182,6 +168,20 @@ class Inbox:
             return self._waiting.popleft()
         except IndexError:
             return None
+
+    def lend(self) -> Arrival | None:
+        """The next message, for an iterator, until `take_back`."""
+        arrival = self.take()
+        if arrival is not None:
+            self._lent = arrival
+        return arrival
+
+    def take_back(self) -> None:
+        """The iterator is done with the message that it has; from any thread."""
+        with self._lock:
+            lent, self._lent = self._lent, None
+        if lent is not None:
+            self.handled(lent)
 
     # Repetitions. ------------------------------------------------------------------------------------------------
 
@@ -207,13 +207,16 @@ class Inbox:
         self.done(arrival)
 
     def _again(self, arrival: Arrival) -> None:
-        if not self.is_closed:
+        if self._is_discarded:
+            self.done(arrival)
+        elif not self.is_closed:
             self.push(arrival)
 
     def give_back(self, arrival: Arrival) -> None:
         """*arrival* will not be handled here."""
-        if arrival.key is not None and self.window is not None:
-            self.window.finish(arrival.key, was_handled=False)
+        key, arrival.key = arrival.key, None  # once: another may have claimed it since
+        if key is not None and self.window is not None:
+            self.window.finish(key, was_handled=False)
 
     def _mark(self) -> None:
         """Write down what was handled, on a worker thread, as much as there is at a time; then acknowledge it."""
@@ -233,8 +236,8 @@ class Inbox:
                 log.exception("switchgear.window_failed", extra={"filter": name})
                 self.settings.emit_soon("deduplication_failed", filter=name, error=str(error), count=len(keys))
             for arrival in arrivals:
-                assert arrival.key is not None
-                self.window.finish(arrival.key, was_handled=True)
+                if arrival.key is not None:
+                    self.window.finish(arrival.key, was_handled=True)
                 self.done(arrival)
 
     # Done with a message. ----------------------------------------------------------------------------------------
@@ -287,21 +290,25 @@ class Inbox:
 
     def discard(self) -> None:
         """What waits is wanted no more: it counts as handled, or it would hold up every later acknowledgement."""
+        self._is_discarded = True
+        self.take_back()
         for arrival in self._remaining():
             self.give_back(arrival)
             self.done(arrival)
 
     def close(self) -> None:
-        """Nobody takes messages any more."""
+        """Nobody takes messages any more; who has one may go on with it."""
         self.is_closed = True
-        if self._handling is not None:
-            self._handling.close()
         if self.on_arrival is not None:
             self.on_arrival()
 
     def abandon(self) -> None:
-        """What waits stays with the broker; others who share the window may handle it."""
-        for arrival in self._remaining():
+        """What waits, or an iterator has, stays with the broker; others who share the window may handle it."""
+        with self._lock:
+            lent, self._lent = self._lent, None
+        if lent is not None:
+            self.give_back(lent)
+        for arrival in (*self._remaining(), *self._owed):
             self.give_back(arrival)
 
     def _remaining(self) -> list[Arrival]:

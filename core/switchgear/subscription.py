@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from switchgear.drivers.base import Filter
     from switchgear.errors import SubscriptionRefused
     from switchgear.message import Message
-    from switchgear.receiver import Arrival, Inbox
+    from switchgear.receiver import Inbox
     from switchgear.transport import AsyncTransport
 
 
@@ -23,7 +23,6 @@ class Subscription:
     def __init__(self, transport: AsyncTransport, inbox: Inbox) -> None:
         self._transport = transport
         self._inbox = inbox
-        self._last: Arrival | None = None
         self._arrived = asyncio.Event()
         self._is_answered = False
         inbox.on_arrival = self._arrived.set
@@ -58,21 +57,15 @@ class Subscription:
 
     async def get(self) -> Message | None:
         """The next message; None when there will be none. Asking acknowledges the one before (``ack="after"``)."""
-        self._finish_last()
+        self._inbox.take_back()
         while True:
-            arrival = self._inbox.take()
+            arrival = self._inbox.lend()
             if arrival is not None:
-                self._last = arrival
                 return arrival.message
             if self._inbox.is_closed:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
-
-    def _finish_last(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            self._inbox.handled(last)
 
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until the broker has granted it; *timeout* is in seconds. After `unsubscribe` it returns at once.
@@ -101,6 +94,5 @@ class Subscription:
         self._transport._tell()
 
     def _close(self) -> None:
-        self._finish_last()
         self._inbox.close()
         self._transport._tell()

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from switchgear.drivers.base import Filter
     from switchgear.errors import SubscriptionRefused
     from switchgear.message import Message
-    from switchgear.receiver import Arrival
     from switchgear.subscription import Subscription as AsyncSubscription
     from switchgear.sync import Transport
 
@@ -23,7 +22,6 @@ class Subscription:
     def __init__(self, transport: Transport, inner: AsyncSubscription) -> None:
         self._transport = transport
         self._inner = inner
-        self._last: Arrival | None = None
         self._arrived = threading.Event()
         inner._inbox.on_arrival = self._arrived.set
 
@@ -61,14 +59,11 @@ class Subscription:
         *timeout* is in seconds. Raises `TimeoutError` when it runs out, `WouldDeadlock` in a hook or on the loop.
         """
         inbox = self._inner._inbox
-        last, self._last = self._last, None
-        if last is not None:
-            inbox.handled(last)
+        inbox.take_back()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            arrival = inbox.take()
+            arrival = inbox.lend()
             if arrival is not None:
-                self._last = arrival
                 return arrival.message
             if inbox.is_closed:
                 return None
@@ -91,7 +86,4 @@ class Subscription:
 
     def unsubscribe(self) -> None:
         """No more messages."""
-        last, self._last = self._last, None
-        if last is not None:
-            self._inner._inbox.handled(last)
         self._transport._on_loop(self._inner.unsubscribe)

@@ -560,6 +560,7 @@ class AsyncTransport:
         self._is_closed = True
         self._requests.close()
         self._subscriber.close()
+        self._handlers.close()
         await self._manager.close()
         self._sender.close()
         count = await self._outbox.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from switchgear import FileWindow, Filter, Message, Window
 from switchgear import handling as module
-from switchgear.receiver import Ack, AckQueue, Arrival, HandlerSettings, Inbox
+from switchgear.arrival import Ack, AckQueue, Arrival
+from switchgear.receiver import HandlerSettings, Inbox
+from switchgear.workers import HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,7 +319,7 @@ async def test_discard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_close_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed inbox cancels its coroutine handler, acknowledges nothing more, and starts nothing."""
+    """The end of a transport cancels its coroutine handlers, acknowledges nothing more, and starts nothing."""
     world = World(monkeypatch)
     cancelled = asyncio.Event()
 
@@ -332,9 +335,10 @@ async def test_close_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     world.arrive(inbox, token=2)
     await asyncio.sleep(0)
     inbox.close()
+    world.settings.close()
     await cancelled.wait()
     await asyncio.sleep(0)
-    assert (world.line.acknowledged, len(inbox), len(inbox._handling._tasks)) == ([], 1, 0)  # type: ignore[union-attr]
+    assert (world.line.acknowledged, len(inbox), len(world.settings.tasks)) == ([], 1, 0)
 
 
 async def test_handler_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -416,8 +420,10 @@ async def test_ordered_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     inbox.discard()
     inbox.done(Arrival(Message("t", b""), None))
     await asyncio.sleep(0.01)
-    assert world.line.acknowledged == []  # the first was being handled, and it is in front
+    assert world.line.acknowledged == []  # the first is being handled, and it is in front
     assert [ack.left for ack in world.queue._acks] == [1, 0, 0]
+    gate.set()
+    assert await world.line.until(3) == [0, 1, 2]
 
 
 async def test_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,3 +529,144 @@ async def test_window_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tm
         assert len(window) == 2
     await asyncio.sleep(0.01)
     assert {name for name, _ in world.events} == {"deduplication_failed"}
+
+
+# Handlers that misbehave.
+
+
+class Unusual(BaseException):
+    """What test libraries and asyncio raise to pass by ``except Exception``."""
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("kind", [Unusual, asyncio.CancelledError, SystemExit])
+async def test_unusual_exceptions(
+    monkeypatch: pytest.MonkeyPatch,
+    is_async: bool,  # noqa: FBT001 - a parameter
+    kind: type[BaseException],
+) -> None:
+    """Whatever a handler raises, and the dead-letter handler after it, costs no thread and no acknowledgement."""
+    world = World(monkeypatch, retries=0)
+
+    def fail(_: Message) -> None:
+        raise kind
+
+    async def fail_async(_: Message) -> None:
+        raise kind
+
+    world.settings.dead_letter = fail
+    threads = HANDLERS._threads
+    inbox = world.inbox(fail_async if is_async else fail, ordered=True, concurrency=2)
+    for token in range(4):
+        world.arrive(inbox, token=token)
+    assert await asyncio.wait_for(world.line.until(4), 5) == [0, 1, 2, 3]
+    await asyncio.sleep(0.01)
+    assert HANDLERS._threads - threads <= (0 if is_async else 2)
+    assert world.settings.failed == 4
+
+
+async def test_function_that_gives_a_coroutine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plain function returns is awaited when it can be, and acknowledged afterwards: it is not thrown away."""
+    world = World(monkeypatch, retries=1)
+    calls: list[bytes] = []
+
+    async def handle(message: Message) -> None:
+        calls.append(message.payload)
+        if len(calls) == 1:
+            raise ValueError
+
+    world.arrive(
+        world.inbox(functools.partial(lambda function, message: function(message), handle)), payload=b"x", token=1
+    )
+    assert await asyncio.wait_for(world.line.until(1), 5) == [1]
+    assert calls == [b"x", b"x"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_ordered_beyond_its_bound(monkeypatch: pytest.MonkeyPatch, is_async: bool) -> None:  # noqa: FBT001 - a parameter
+    """One slow topic with more messages than may be parked makes nobody spin, and the others go on after it."""
+    world = World(monkeypatch, inbox_limit=2)
+    gate, gate_async = threading.Event(), asyncio.Event()
+    handled: list[bytes] = []
+
+    def handle(message: Message) -> None:
+        if message.payload == b"0":
+            gate.wait(5)
+        handled.append(message.payload)
+
+    async def handle_async(message: Message) -> None:
+        if message.payload == b"0":
+            await gate_async.wait()
+        handled.append(message.payload)
+
+    inbox = world.inbox(handle_async if is_async else handle, concurrency=2, ordered=True)
+    starts = 0
+    start = inbox._handling.start  # type: ignore[union-attr]
+
+    def count() -> None:
+        nonlocal starts
+        starts += 1
+        start()
+
+    monkeypatch.setattr(type(inbox._handling), "start", lambda _: count())
+    for number in range(8):
+        world.arrive(inbox, payload=str(number).encode(), token=number, topic="slow" if number < 6 else f"t{number}")
+    await asyncio.sleep(0.05)
+    assert starts <= 10
+    gate.set()
+    gate_async.set()
+    assert await asyncio.wait_for(world.line.until(8), 5) == list(range(8))
+    assert [payload for payload in handled if payload < b"6"] == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+async def test_places_for_other_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as a slow topic has fewer messages parked than may be, another topic behind them is handled beside it."""
+    world = World(monkeypatch, inbox_limit=2)
+    gates = {b"0": asyncio.Event(), b"1": asyncio.Event()}
+    other = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        if message.topic == "other":
+            other.set()
+        elif message.payload in gates:
+            await gates[message.payload].wait()
+
+    inbox = world.inbox(handle, concurrency=2, ordered=True)
+    for number in range(3):
+        world.arrive(inbox, payload=str(number).encode(), token=number)
+    world.arrive(inbox, topic="other", token=3)
+    await asyncio.sleep(0.01)
+    assert not other.is_set()
+    gates[b"0"].set()
+    await asyncio.wait_for(other.wait(), 5)
+    gates[b"1"].set()
+    assert await world.line.until(4) == [0, 1, 2, 3]
+
+
+# Repetitions and acknowledgements by hand.
+
+
+async def test_manual_of_qos_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QoS 0 message that is acknowledged by hand lets go of its id: its repetition waits for nobody for ever."""
+    world = World(monkeypatch)
+    inbox = world.inbox(ack="manual", window=Window())
+    world.arrive(inbox, qos=0, message_id="a")
+    first = inbox.take()
+    world.arrive(inbox, message_id="a", token=1)
+    assert first is not None
+    first.message.ack()
+    assert await asyncio.wait_for(world.line.until(1), 5) == [1]
+
+
+async def test_manual_from_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that two threads acknowledge at a time is acknowledged once: the other subscription keeps its part."""
+    world = World(monkeypatch, inbox_limit=100)
+    one, two = world.inbox(ack="manual"), world.inbox(ack="manual")
+    for token in range(50):
+        world.arrive(one, two, token=token)
+        taken = one.take()
+        assert taken is not None
+        await asyncio.gather(*(asyncio.to_thread(taken.message.ack) for _ in range(2)))
+    await asyncio.sleep(0.01)
+    assert world.line.acknowledged == []
+    assert {ack.left for ack in world.queue._acks} == {1}
