@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +18,7 @@ from switchgear_awscrt.options import Options
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from switchgear.cause import Failure
@@ -26,6 +30,30 @@ async def refused(crt: Any, driver: Any, endpoint: Any) -> Failure:
         with pytest.raises(AttemptFailed) as caught:
             await crt.connect(driver, endpoint)
     return caught.value.failure
+
+
+@contextlib.contextmanager
+def refusing(context: ssl.SSLContext) -> Iterator[int]:
+    """A port where TLS fails as on a real broker: with an alert, which asyncio's server does not send."""
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = server.accept()
+            except OSError:  # it is closed
+                return
+            with sock, contextlib.suppress(OSError):
+                sock.settimeout(5)
+                context.wrap_socket(sock, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @pytest.mark.parametrize("host", ["localhost", "elsewhere.test"])
@@ -102,6 +130,23 @@ async def test_mutual_tls(crt: Any, party: Any, tmp_path: Path, way: str) -> Non
     async with Broker() as broker:
         await (await crt.connect(driver, crt.endpoint("mqtts", await broker.start(ssl=context)))).disconnect()
         assert [entry.code for entry in broker.ledger.connects()] == [0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_refused_client_certificate(crt: Any, party: Any, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """A broker that does not know our CA is told from a broken handshake, though TLS 1.3 refuses us after it."""
+    stranger = Authority.create().client("press-7")
+    file = tmp_path / "both.pem"
+    file.write_bytes(stranger.certificate_pem + stranger.key_pem)
+    context = party.server()
+    context.minimum_version = context.maximum_version = version
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cafile=str(party.ca_file))
+    with refusing(context) as port:
+        driver = crt.driver(tls=TLS(ca_file=party.ca_file, cert_file=file))
+        failure = await refused(crt, driver, crt.endpoint("mqtts", port))
+    assert failure.cause is Cause.CLIENT_CERTIFICATE_REFUSED
+    assert "check cert_file and key_file" in str(failure)
 
 
 async def test_certificate_that_nobody_asked_for(crt: Any, party: Any, tmp_path: Path) -> None:
