@@ -25,7 +25,7 @@ from switchgear.farewell import POLITE, Farewells, end_session
 from switchgear.machine import Machine
 from switchgear.moves import Moves
 from switchgear.questions import Questions
-from switchgear.silence import Watch, answered, bound_of
+from switchgear.silence import Watch, answered, answers_within, bound_of
 
 if TYPE_CHECKING:
     import random
@@ -245,11 +245,10 @@ class ConnectionManager:
         assert connection is not None
         was_quick = self.machine.sweeps_failed == 0
         try:
-            async with asyncio.timeout(2 * self.profile.connect_timeout):
+            async with asyncio.timeout(answers_within(self.profile.connect_timeout)):
                 await self.owner.restore(connection, session_present=effect.session_present, was_quick=was_quick)
         except TimeoutError:
-            connection.abort()
-            self.lost(effect.generation, Failure(Cause.RESTORE_TIMEOUT))
+            self.unanswered(connection)
         except ConnectionError:
             return  # the listener has reported the loss, or is about to
         except Exception as error:
@@ -276,6 +275,14 @@ class ConnectionManager:
                 bound=bound_of(connect_timeout=timeout, keepalive=keepalive),
                 on_silent=lambda why: self._silent(effect.generation, why),
             )
+
+    def unanswered(self, connection: Connection) -> None:
+        """A SUBSCRIBE or UNSUBSCRIBE on *connection* was not answered in time: it is over."""
+        connection.abort()
+        for generation, live in list(self._live.items()):
+            if live.connection is connection:
+                detail = f"nothing came in {answers_within(self.profile.connect_timeout):g} s"
+                self.lost(generation, Failure(Cause.RESTORE_TIMEOUT, detail))
 
     def _silent(self, generation: int, why: str) -> None:
         """The driver no longer reports what becomes of the connection *generation*."""

@@ -34,6 +34,14 @@ KEEPALIVES: Final = 2
 Below that a dead network would be taken for a dead library."""
 
 
+def answers_within(connect_timeout: float) -> float:
+    """Seconds in which a broker must answer what is subscribed to and unsubscribed from at one time.
+
+    Twice the connect timeout: it is more work than CONNECT, and may be for many filters.
+    """
+    return 2 * connect_timeout
+
+
 def bound_of(*, connect_timeout: float, keepalive: float) -> float:
     """Seconds after our PINGREQ in which something must be reported of a connection on which something is due."""
     return max(PATIENCE * connect_timeout, KEEPALIVES * keepalive)

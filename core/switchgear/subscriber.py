@@ -38,11 +38,18 @@ subscription that has not been made yet. Longer, and a filter that nobody makes 
 
 @define(eq=False)
 class Subscriber:
-    """What one transport receives."""
+    """What one transport receives.
+
+    Attributes:
+        answers_within: Seconds in which the broker must answer on a usable connection.
+        on_unanswered: Told of the connection on which it has not.
+    """
 
     loop: asyncio.AbstractEventLoop
     emit: Callable[..., None]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    answers_within: float
+    on_unanswered: Callable[[Connection], None]
     envelope: Envelope | None = None
     window: Window | None = None
     carries_ids: bool = False
@@ -133,9 +140,12 @@ class Subscriber:
 
     async def _try_to_reconcile(self, connection: Connection) -> None:
         try:
-            await self._reconcile(connection)
+            async with asyncio.timeout(self.answers_within):
+                await self._reconcile(connection)
         except ConnectionError:
             return  # the next connection brings them back
+        except TimeoutError:
+            self.on_unanswered(connection)
 
     async def _reconcile(self, connection: Connection) -> None:
         """Subscribe to what is wanted and not held, unsubscribe from what is held and not wanted."""

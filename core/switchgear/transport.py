@@ -41,6 +41,7 @@ from switchgear.plugins import registry as installed
 from switchgear.receiver import HandlerSettings, Inbox
 from switchgear.requests import Requests, Responder
 from switchgear.sender import Sender
+from switchgear.silence import answers_within
 from switchgear.states import State
 from switchgear.stats import Stats
 from switchgear.subscriber import Subscriber
@@ -164,7 +165,14 @@ class AsyncTransport:
         )
         carries_ids = self._plan.protocol == "5" or self.profile.envelope is not None
         self._subscriber = Subscriber(
-            loop, self._narrator.emit, self._manager.spawn, self.profile.envelope, self._window, carries_ids
+            loop,
+            self._narrator.emit,
+            self._manager.spawn,
+            answers_within(self.profile.connect_timeout),
+            self._manager.unanswered,
+            self.profile.envelope,
+            self._window,
+            carries_ids,
         )
         self._requests = Requests(self, loop, self.profile.reply_topic or f"replies/{_as_level(self.client_id)}")
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)

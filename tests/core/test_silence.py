@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from switchgear import AsyncTransport, Cause, DeliveryState, Profile
@@ -13,7 +13,7 @@ from switchgear.testing import Accept, Hang, Script, Step, run_virtual
 from switchgear.testing.wedge import Wedge
 
 if TYPE_CHECKING:
-    from switchgear.drivers.base import Driver, DriverSettings
+    from switchgear.drivers.base import Driver, DriverSettings, Filter
 
 
 def on(script: Script, wedge: Wedge, **options: Any) -> AsyncTransport:
@@ -175,3 +175,35 @@ def test_a_library_that_raises_when_it_is_dropped_holds_nothing_up(caplog: pytes
 
     run_virtual(main())
     assert [r.message for r in caplog.records if r.levelname == "ERROR"] == ["switchgear.driver_failed"]
+
+
+@pytest.mark.parametrize("step", [Step.SUBSCRIBE, Step.UNSUBSCRIBE])
+def test_a_subscribe_without_an_answer_ends_a_usable_connection(step: Step) -> None:
+    """A SUBSCRIBE or UNSUBSCRIBE that is never answered ends the connection after two connect timeouts, and is made good on the next."""
+    script = Script()
+
+    async def main() -> None:
+        async with on(script, Wedge(), connect_timeout=2) as transport:
+            first = transport.subscribe("first", print)
+            await first.ready(1)
+            await asyncio.sleep(60)
+            script.then(step, Hang())
+            second, before = None, len(script.called(Step.SUBSCRIBE)) + (step is Step.SUBSCRIBE)
+            if step is Step.SUBSCRIBE:
+                second = transport.subscribe("second", print)
+            else:
+                transport.unsubscribe("first")
+            await asyncio.sleep(3.9)
+            assert transport.is_connected
+            await asyncio.sleep(0.2)
+            assert "broker did not answer SUBSCRIBE in time: nothing came in 4 s" in endings(transport)[-1]
+            assert script.connections[0].ended_by == "abort"
+            await transport.wait_connected(5)
+            if second is not None:
+                await second.ready(1)
+            asked = [
+                each for call in script.called(Step.SUBSCRIBE)[before:] for each in cast("list[Filter]", call.argument)
+            ]
+            assert {each.topic_filter for each in asked} == ({"first", "second"} if second is not None else set())
+
+    run_virtual(main())
