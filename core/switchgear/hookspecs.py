@@ -196,8 +196,9 @@ def select_endpoint(context: Context) -> Endpoint | None:
     """One of ``context.candidates``, or None for no opinion; the first answer wins.
 
     The answer may have another ``address``: what is dialled in place of the host, while TLS still checks the host. It then
-    takes the candidate's place in the list, with a health and a session of its own. Called once before each attempt. Any
-    other answer is a plugin error and counts as None. Since: 0.1.
+    takes the candidate's place in the list, with a health and a session of its own. Called once before each attempt, and
+    with one candidate before a fail-back probes it or a spare is dialled. Any other answer is a plugin error and counts as
+    None. Since: 0.1.
     """
 
 

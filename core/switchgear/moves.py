@@ -104,14 +104,24 @@ class Moves:
             now = manager.loop.time()
             await asyncio.sleep(scout.next_probe(now) - now)
             for endpoint in preferred(manager.machine.endpoints, present):
-                failure = await self.probe(endpoint)
+                place = await self._placed(endpoint)
+                failure = await self.probe(place)
                 manager.narrator.emit("probed", endpoint=str(endpoint), result=str(failure or "CONNACK"))
                 if failure is None:
-                    manager.feed(ev.EndpointProved(endpoint.key))
+                    for key in {endpoint.key, place.key}:
+                        manager.feed(ev.EndpointProved(key))
                 if scout.probed(endpoint.key, manager.loop.time(), is_good=failure is None):
                     scout.moved()
                     await self.move(f"fail-back to {endpoint}")
                     return
+
+    async def _placed(self, endpoint: Endpoint) -> Endpoint:
+        """*endpoint* with the address that a plugin gives it now: the one in the list was given at the last attempt."""
+        strategies = self.manager.strategies
+        if not strategies.has("select_endpoint"):
+            return endpoint
+        place, _ = await strategies.select_endpoint(self.manager.questions.context(candidates=(endpoint,)))
+        return place or endpoint
 
     async def probe(self, endpoint: Endpoint) -> Failure | None:
         """Connect to *endpoint* under the probe's client id, up to CONNACK, and leave; None when that worked."""
@@ -192,7 +202,8 @@ class Moves:
             if self.spare is not None and not self.spare[1].is_open:
                 self.spare = None
             if self.spare is None:
-                for endpoint in self._others(present):
+                for other in self._others(present):
+                    endpoint = await self._placed(other)
                     try:
                         link = await manager.driver.dial(endpoint)
                     except AttemptFailed:

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+from attrs import evolve
 from switchgear.backoff import fleet
 from switchgear.failback import Failback
 from switchgear.hook_runner import InlineRunner
@@ -19,6 +20,7 @@ from switchgear.transport import AsyncTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from switchgear.endpoint import Endpoint
     from switchgear.report import Event
 
 WHERE = ["mqtt://first:1883?priority=0", "mqtt://second:1883?priority=1"]
@@ -156,6 +158,67 @@ def test_move_waits_for_what_is_in_flight() -> None:
         return [p.broker == "first" for p in published]
 
     assert run_virtual(scenario()) == [False, True]
+
+
+class Elsewhere:
+    """A plugin that says at which address the host ``first`` is, as one that follows its DNS record does."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    @hookimpl
+    def select_endpoint(self, context: Context) -> Endpoint:
+        best = context.candidates[0]
+        return evolve(best, address=self.address) if best.host == "first" else best
+
+
+def test_fail_back_follows_the_name() -> None:
+    """A preferred endpoint that has moved is probed, and gone back to, where a plugin says that it is now."""
+
+    async def scenario() -> None:
+        plugin = Elsewhere("old")
+        stage = Stage(failback=QUICK, plugins=[plugin])
+        moved = Broker(name="moved", ledger=stage.ledger)
+        stage.network.add("old:1883", stage.first)
+        stage.network.add("new:1883", moved)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.network.refuse("old:1883")
+            stage.network.cut("old:1883")
+            await stage.until("second")
+            plugin.address = "new"
+            await stage.until("first")
+            await transport.publish("back")
+        assert [each.broker for each in stage.ledger.published()] == ["moved"]
+
+    run_virtual(scenario())
+
+
+def test_warm_spare_follows_the_name() -> None:
+    """A spare is dialled where a plugin says that its endpoint is now, and is used when the connection is lost."""
+
+    async def scenario() -> None:
+        plugin = Elsewhere("old")
+        stage = Stage(spare=True, failback=False, plugins=[plugin])
+        moved = Broker(name="moved", ledger=stage.ledger)
+        stage.network.add("old:1883", stage.first)
+        stage.network.add("new:1883", moved)
+        async with stage.transport as transport:
+            await stage.until("first")
+            stage.network.cut("old:1883")
+            stage.network.refuse("old:1883")
+            await stage.until("second")
+            plugin.address = "new"
+            await asyncio.sleep(10)
+            dials = stage.dialled("new:1883")
+            assert dials == 1
+            stage.network.refuse("second:1883")
+            stage.network.cut("second:1883")
+            await transport.publish("after")
+            assert stage.dialled("new:1883") == dials
+        assert [each.broker for each in stage.ledger.published()] == ["moved"]
+
+    run_virtual(scenario())
 
 
 def test_warm_spare_is_used() -> None:
