@@ -145,7 +145,7 @@ def _read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...
             if owner not in owners:
                 owners.append(owner)
     if plain:
-        groups.append(Group(plain, _session_of(profile)))
+        groups.append(Group(plain, _session_of(profile, registry)))
     if profile.session is not None:
         groups = [evolve(group, session=profile.session) for group in groups]
     if profile.client_id is None and profile.session in {SessionKind.SHARED, SessionKind.HUNT}:
@@ -166,8 +166,15 @@ def _failback_of(profile: Profile, groups: tuple[Group, ...]) -> Failback | None
     return Failback() if len(priorities) > 1 else None
 
 
-def _session_of(profile: Profile) -> SessionKind:
-    """What endpoints without a group share: a list is independent brokers, one URI with a client id one session."""
+def _session_of(profile: Profile, registry: Registry) -> SessionKind:
+    """What endpoints without a group share: a list is independent brokers, one URI with a client id one session.
+
+    A plugin that the profile names may say that behind one URI, too, there are independent brokers.
+    """
     if profile.is_list and len(profile.where) > 1:
         return SessionKind.HUNT
-    return SessionKind.CLEAN if profile.client_id is None else SessionKind.SHARED
+    if profile.client_id is None:
+        return SessionKind.CLEAN
+    named = [plugin.plugin for plugin in registry.loaded if plugin.name in profile.plugins]
+    is_regional = any(getattr(plugin, "SESSION", None) == SessionKind.HUNT.value for plugin in (*profile.plugins, *named))
+    return SessionKind.HUNT if is_regional else SessionKind.SHARED

@@ -217,7 +217,7 @@ class Profile:
         keepalive: Seconds; 0 switches it off.
         connect_timeout: Seconds for each step of an attempt.
         session: What the brokers share; None: a list is ``hunt``, a single URI ``shared`` when a client id is given, else
-            ``clean``; plugins say it for their schemes.
+            ``clean``; plugins say it for their schemes, and may say ``hunt`` for a single URI.
         session_expiry: Seconds that the broker keeps the session after a loss.
         will: What the broker publishes when we vanish.
         outbox: Path of a durable outbox; None: in memory.

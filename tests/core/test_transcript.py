@@ -174,8 +174,10 @@ while_connected b generation 4 look 3
 on_event watched all_is_well
 -- a is back
 on_event stable mqtt://b:1883
+select_endpoint a after 0 attempts
 provide_driver memory press-7-probe
 on_event probed mqtt://a:1883 CONNACK
+select_endpoint a after 0 attempts
 provide_driver memory press-7-probe
 on_event probed mqtt://a:1883 CONNACK
 on_event move_scheduled fail-back_to_mqtt://a:1883

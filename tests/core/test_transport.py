@@ -48,6 +48,8 @@ from switchgear import (
     parse_uri,
 )
 from switchgear.drivers.flow import PahoConnection
+from switchgear.plan import make_plan
+from switchgear.plugins import Registry
 from switchgear.testing.broker import Acked, Broker, Connected, Ledger, Published, Repeated, Store, Subscribed
 from switchgear_certs import Authority
 
@@ -909,6 +911,24 @@ async def test_default_sessions() -> None:
             async with switchgear.aio.connect(where, protocol="5", **QUICK, **options) as transport:
                 await transport.wait_connected(5)
             assert [entry.clean for entry in one.ledger.connects()] == [clean]
+
+
+def test_session_of_a_plugin() -> None:
+    """A plugin whose SESSION is "hunt" makes one URI with a client id hunt, unless the profile says otherwise."""
+
+    class Regional:
+        SESSION = "hunt"
+
+        @hookimpl
+        def on_connected(self) -> None: ...
+
+    def session(**options: Any) -> SessionKind:
+        profile = Profile("mqtt://b", plugins=[Regional()], **options)
+        return make_plan(profile, Registry.load(entry_points=[])).groups[0].session
+
+    assert session(client_id="c") is SessionKind.HUNT
+    assert session(client_id="c", session="shared") is SessionKind.SHARED
+    assert session() is SessionKind.CLEAN
 
 
 async def test_refused_filter() -> None:

@@ -15,6 +15,9 @@ from switchgear_iot_dns.settle import Answer, Decision, Kind, Loss, Settling
 SCHEMES = ("iot+dns",)
 """URI schemes that this plugin owns, for messages."""
 
+SESSION = "hunt"
+"""Sessions are regional: another target is another broker, also behind an ordinary URI that this plugin follows."""
+
 __all__ = [
     "Answer",
     "Decision",

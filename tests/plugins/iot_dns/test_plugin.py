@@ -396,21 +396,16 @@ def test_there_and_back_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plain_endpoint_with_the_plugin_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any endpoint whose host is a name can be followed, with the plugin's options; an address that a user pinned stays."""
+    """Any endpoint whose host is a name can be followed, with the plugin's options, and its sessions are regional."""
 
     async def scenario(stage: Stage) -> None:
         stage.flip()
         await stage.kick()
         assert await stage.until(WEST) < 0.2
 
-    run(
-        monkeypatch,
-        scenario,
-        f"mqtts://{NAME}",
-        plugins=["iot_dns"],
-        plugin_options={"iot_dns": {"wait": 1}},
-        session="hunt",
-    )
+    options = {"plugins": ["iot_dns"], "plugin_options": {"iot_dns": {"wait": 1}}}
+    stage = run(monkeypatch, scenario, f"mqtts://{NAME}", **options)
+    assert [(c.broker, c.clean) for c in stage.ledger.connects()] == [(EAST, False), (WEST, True)]
 
 
 def test_a_pinned_address_stays(monkeypatch: pytest.MonkeyPatch) -> None:
