@@ -95,14 +95,15 @@ class InvalidTopic(ConfigurationError):
 
 
 class UnknownDriver(ConfigurationError):
-    """No plugin provides a driver of this name."""
+    """No plugin provides a driver of this name; ``why`` tells of a plugin of that name which was skipped."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], *, why: str = "") -> None:
         self.name = name
         self.known = tuple(sorted(known))
+        self.why = why
         super().__init__(
             f"no driver is called {name!r}; drivers here: {', '.join(self.known) or 'none'}; "
-            "install the plugin that provides it (see `switchgear plugins`)"
+            + (f"plugin {name!r}: {why}" if why else "install the plugin that provides it (see `switchgear plugins`)")
         )
 
 

@@ -137,7 +137,9 @@ def _read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...
                 known = ", ".join(sorted({*SCHEMES, *registry.known_schemes()}))
                 scheme = scheme_of(place)
                 why = f"the scheme {scheme!r} is unknown" if scheme else "it has no scheme"
-                raise InvalidURI(place, f"{why}; known: {known}; a plugin may be missing (see `switchgear plugins`)")
+                skipped = "; ".join(f"plugin {skip.name!r} was skipped: {skip.why}" for skip in registry.skipped)
+                hint = skipped or "a plugin may be missing (see `switchgear plugins`)"
+                raise InvalidURI(place, f"{why}; known: {known}; {hint}")
             found, owner = provided
             if any(group.dynamic for group in found):
                 sources.append((place, owner, range(len(groups), len(groups) + len(found))))

@@ -126,7 +126,11 @@ class Registry:
                 raise _wrong(plugin, "provide_driver", answer, f"not a driver: it has no {', '.join(missing)}")
             return answer  # type: ignore[return-value]  # all parts of the protocol were just found
         known = {driver for plugin in plugins for driver in plugin.lists("DRIVERS")}
-        raise UnknownDriver(name, known)
+        raise UnknownDriver(name, known, why=self._why_skipped(name))
+
+    def _why_skipped(self, name: str) -> str:
+        """Why the plugin called *name* was skipped; empty: none was."""
+        return next((skip.why for skip in self.skipped if skip.name == name), "")
 
     def provide_endpoints(
         self, where: str, options: Mapping[str, Mapping[str, object]], *, extra: Sequence[object] = ()
@@ -175,8 +179,7 @@ class Registry:
                 if wanted in disabled and wanted != DEFAULT:
                     raise UnknownPlugin(wanted, by_name, why="it is disabled for this transport")
                 if wanted not in by_name:
-                    reasons = [skip.why for skip in self.skipped if skip.name == wanted]
-                    raise UnknownPlugin(wanted, by_name, why=reasons[0] if reasons else "it is not installed")
+                    raise UnknownPlugin(wanted, by_name, why=self._why_skipped(wanted) or "it is not installed")
                 chosen[wanted] = by_name[wanted]
             else:
                 self._add_object(chosen, wanted)

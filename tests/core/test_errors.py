@@ -62,6 +62,7 @@ REFUSED = Failure(Cause.NOT_AUTHORIZED, "go away", 135)
         (errors.InvalidTopic("a/+", "why"), ["'a/+'", "why"]),
         (errors.UnknownDriver("x", ["paho"]), ["'x'", "paho", "switchgear plugins"]),
         (errors.UnknownDriver("x", []), ["none"]),
+        (errors.UnknownDriver("x", [], why="y is missing"), ["plugin 'x': y is missing"]),
         (errors.UnknownPlugin("x", ["b", "a"], why="why"), ["'x'", "why", "a, b"]),
         (errors.UnreadableFile("/x", "ca_file", "why"), ["ca_file", "'/x'", "why"]),
         (errors.PluginError("p", "why", hook="h", distribution="d"), ["'p'", "(from d)", "hook h", "why"]),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from switchgear.hookspecs import hookimpl
+
+if find_spec("awscrt") is None or find_spec("awsiot") is None:  # said now: `switchgear plugins` shows it
+    raise ImportError("AWS's SDK is missing: pip install awsiotsdk")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,5 +1,10 @@
 """AWS IoT custom domains that DNS switches from one region to another: followed by devices, led by operators."""
 
+from importlib.util import find_spec
+
+if find_spec("dns") is None:  # said now: `switchgear plugins` shows it, and no look-up fails of it later
+    raise ImportError("dnspython is missing: pip install dnspython")
+
 from switchgear_iot_dns.dr.plugin import register_commands
 from switchgear_iot_dns.lookup import look
 from switchgear_iot_dns.options import Settings

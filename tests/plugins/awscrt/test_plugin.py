@@ -25,8 +25,25 @@ def test_importing_it_costs_nothing() -> None:
     assert done.stdout == "True False\n"
 
 
-def test_missing_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the SDK the driver ends in one line that says what to install."""
+def test_missing_sdk() -> None:
+    """Without the SDK the plugin is skipped, ``switchgear plugins`` and whoever names the driver are told what to install."""
+    program = (
+        "import sys; sys.modules['awscrt'] = None\n"
+        "import switchgear, switchgear.cli.plugins_command as command; from switchgear.plugins import registry\n"
+        "command.show(registry())\n"
+        "try: switchgear.connect('mqtt://localhost', driver='awscrt', protocol='5')\n"
+        "except switchgear.UnknownDriver as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    *table, refusal = done.stdout.splitlines()
+    row = next(line for line in table if line.startswith("awscrt"))
+    assert "AWS's SDK is missing: pip install awsiotsdk" in row
+    assert "drivers: paho" in table
+    assert "AWS's SDK is missing: pip install awsiotsdk" in refusal
+
+
+def test_broken_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK that is there and cannot be loaded ends in one line that says what to install."""
     door._sdk.cache_clear()
     monkeypatch.setitem(sys.modules, "awscrt.mqtt5", None)
     try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InvalidOption, InvalidURI
@@ -126,3 +129,16 @@ def test_wrong_uris(wrong: str, error: type[Exception], message: str) -> None:
     """A wrong URI is refused with the URI as it was written, and the reason."""
     with pytest.raises(error, match=message):
         provide_endpoints(wrong, {})
+
+
+def test_missing_dnspython() -> None:
+    """Without dnspython the plugin is skipped, and whoever uses its scheme or names it is told what to install."""
+    program = (
+        "import sys; sys.modules['dns'] = None\n"
+        "import switchgear\n"
+        "for where, more in (('iot+dns://mqtt1.example.com', {}), ('mqtts://mqtt1.example.com', {'plugins': ['iot_dns']})):\n"
+        "    try: switchgear.connect(where, **more)\n"
+        "    except switchgear.ConfigurationError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert [line.count("dnspython is missing: pip install dnspython") for line in done.stdout.splitlines()] == [1, 1]
