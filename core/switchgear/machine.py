@@ -16,11 +16,12 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from switchgear import effects as do
 from switchgear import events as ev
-from switchgear.backoff import BETWEEN, FLAPS, SMALLEST_DELAY, Backoff, GiveUpAfter, Outage
+from switchgear.attempt import PHASES, Attempt, Phase
+from switchgear.backoff import BETWEEN, FLAPS, SMALLEST_DELAY, Outage
 from switchgear.cause import Cause, Failure
 from switchgear.endpoint import SessionKind
 from switchgear.errors import InternalError
@@ -32,66 +33,13 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping
 
+    from switchgear.backoff import GiveUpAfter
     from switchgear.effects import Effect
     from switchgear.endpoint import Endpoint
+    from switchgear.machine_settings import MachineSettings
 
 
 S = State
-
-
-@frozen(kw_only=True)
-class MachineSettings:
-    """What does not change while the machine runs.
-
-    Attributes:
-        backoff: When sweeps may start.
-        give_up_after: When to stop trying after a loss.
-        startup_give_up_after: The same while no connection has ever been usable; None: as ``give_up_after``.
-        give_up_on_fatal: Whether to give up when every endpoint is quarantined.
-        stable_after: Seconds that a connection must last, with one proof of health, before back-off is reset.
-        dial_ahead_after: Seconds after which a second endpoint is dialled beside a slow one.
-        dials_ahead: Whether the driver can do that.
-        sessions: What the brokers of each group share, by its name.
-        keep_order: Whether a group's listed order is kept, by its name.
-        starts_clean: Whether a session that an earlier process left is ended: it may hold packet ids of QoS 2 messages.
-    """
-
-    backoff: Backoff
-    give_up_after: GiveUpAfter = field(factory=GiveUpAfter)
-    startup_give_up_after: GiveUpAfter | None = None
-    give_up_on_fatal: bool = False
-    stable_after: float = 10.0
-    dial_ahead_after: float = 0.3
-    dials_ahead: bool = True
-    sessions: Mapping[str, SessionKind] = field(factory=dict)
-    keep_order: Mapping[str, bool] = field(factory=dict)
-    starts_clean: bool = False
-
-
-class Phase(enum.Enum):
-    """How far an attempt is."""
-
-    DIALLING = "dialling"
-    DIALLED = "dialled"
-    HANDSHAKING = "handshaking"
-    ESTABLISHED = "established"
-
-
-@define
-class Attempt:
-    """One try at one endpoint, or the connection that came of it."""
-
-    generation: int
-    endpoint: Endpoint
-    number: int
-    phase: Phase = Phase.DIALLING
-
-
-_PHASES: Final[Mapping[type, frozenset[Phase]]] = {
-    ev.DialSucceeded: frozenset({Phase.DIALLING}),
-    ev.ConnectSucceeded: frozenset({Phase.HANDSHAKING}),
-}
-"""How far an attempt is when these events come."""
 
 
 class _Wait(enum.Enum):
@@ -213,7 +161,7 @@ class Machine:
 
     def _check_phase(self, event: ev.Event) -> None:
         """Refuse what the attempt it belongs to cannot have done yet, or has done before."""
-        expected = _PHASES.get(type(event))
+        expected = PHASES.get(type(event))
         if expected is None:
             return
         attempt = self._attempt(getattr(event, "generation", 0))

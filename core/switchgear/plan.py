@@ -10,7 +10,7 @@ from switchgear.backoff import Backoff, GiveUpAfter
 from switchgear.endpoint import SCHEMES, Endpoint, Group, SessionKind, name_groups, parse_uri, scheme_of
 from switchgear.errors import InvalidOption, InvalidURI
 from switchgear.failback import Failback
-from switchgear.machine import MachineSettings
+from switchgear.machine_settings import MachineSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

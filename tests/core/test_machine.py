@@ -15,7 +15,8 @@ from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
 from switchgear.health import QUARANTINE, STRIKE_GAP
 from switchgear.hookspecs import Delay, GiveUp, Proceed, Recheck, Restart
-from switchgear.machine import Machine, MachineSettings
+from switchgear.machine import Machine
+from switchgear.machine_settings import MachineSettings
 from switchgear.states import TRANSITIONS, State
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
 from switchgear.health import LONGEST_QUARANTINE
 from switchgear.hookspecs import Delay, GiveUp, Proceed, Recheck, Restart, Verdict
-from switchgear.machine import Machine, MachineSettings
+from switchgear.machine import Machine
+from switchgear.machine_settings import MachineSettings
 from switchgear.secrets import Secret
 from switchgear.states import TRANSITIONS, State
 
