@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from switchgear.outbox.file import OutboxFile
     from switchgear.outbox.writer import Writer
 
-WINDOW: Final = 32_768
-"""Unsent messages in memory, about 20 MB of 128-byte messages. A burst that fits is not read again to be sent."""
+WINDOW: Final = 98_304
+"""Unsent messages in memory, about 60 MB of 128-byte messages. A burst that fits is not read again to be sent."""
 
 WINDOW_BYTES: Final = 32 * 2**20
 """Bytes of payload and topic, sent ones included, beyond which no more are kept in memory."""
