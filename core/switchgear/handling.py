@@ -55,7 +55,7 @@ class Handling:
         if self._running >= self.concurrency or self._is_full:
             return
         self._running += 1
-        if _is_coroutine_function(self.handler):
+        if is_coroutine_function(self.handler):
             settings = self.inbox.settings
             task = settings.loop.create_task(self._drain_async())
             settings.tasks.add(task)
@@ -231,7 +231,7 @@ class Handling:
         log.error("switchgear.dead_letter_failed", exc_info=error, extra={"filter": self.inbox.filter.topic_filter})
 
 
-def _is_coroutine_function(handler: Callable[..., object] | None) -> bool:
+def is_coroutine_function(handler: Callable[..., object] | None) -> bool:
     """Whether calling *handler* gives a coroutine; a callable object is judged by its ``__call__``."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 

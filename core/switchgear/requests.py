@@ -21,10 +21,11 @@ from attrs import define, evolve, field
 from switchgear import checks
 from switchgear.deadline import Deadline
 from switchgear.errors import Expired, InvalidOption, InvalidTopic, MessageError, TransportClosed
+from switchgear.handling import is_coroutine_function
 from switchgear.message import Properties, check_properties, check_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from switchgear.acceptance import Payload
     from switchgear.delivery import Delivery
@@ -88,9 +89,10 @@ class Requests:
         number = secrets.token_bytes(16)
         about = evolve(properties or Properties(), response_topic=self.topic, correlation_data=number)
         request = _Request(topic, payload, qos, about, self.loop.time() + timeout, self.loop.create_future())
-        self._waiting[number] = request
         waits = self.transport._waits
-        waits.park(self._check_hope)
+        if not self._waiting:
+            waits.park(self._check_hope)  # once for all of them
+        self._waiting[number] = request
         try:
             async with Deadline(timeout, f"no reply to the request on {topic!r}"):
                 self._check_hope()
@@ -98,8 +100,9 @@ class Requests:
                 self._send(request)
                 return await request.reply
         finally:
-            waits.unpark(self._check_hope)
             del self._waiting[number]
+            if not self._waiting:
+                waits.unpark(self._check_hope)
             if request.repeating is not None:
                 request.repeating.cancel()
             if request.delivery is not None and not request.delivery.done():
@@ -193,27 +196,34 @@ class Responder:
 
     def handler(self) -> Callable[[Message], Any]:
         """What the subscription is given."""
-        function = self.answer if inspect.isroutine(self.answer) else type(self.answer).__call__
-        return self._handle_async if inspect.iscoroutinefunction(function) else self._handle
+        return self._handle_async if is_coroutine_function(self.answer) else self._handle
 
-    def _handle(self, message: Message) -> None:
+    def _handle(self, message: Message) -> Awaitable[None] | None:
         key = _key(message)
         if not self._begin(key):
             self._repeat(key, message)
-            return
+            return None
         try:
-            reply = self._keep(key, _as_reply(self.answer(message)))
-        finally:
+            answer = self.answer(message)
+            if not inspect.isawaitable(answer):
+                reply = self._keep(key, _as_reply(answer))
+        except BaseException:
             self._end(key)
+            raise
+        if inspect.isawaitable(answer):
+            return self._wait_for(answer, key, message)
+        self._end(key)
         self._send(message, reply)
+        return None
 
     async def _handle_async(self, message: Message) -> None:
-        key = _key(message)
-        if not self._begin(key):
-            self._repeat(key, message)
-            return
+        waiting = self._handle(message)
+        if waiting is not None:
+            await waiting
+
+    async def _wait_for(self, answer: Awaitable[Any], key: Key | None, message: Message) -> None:
         try:
-            reply = self._keep(key, _as_reply(await self.answer(message)))
+            reply = self._keep(key, _as_reply(await answer))
         finally:
             self._end(key)
         self._send(message, reply)

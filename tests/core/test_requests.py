@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -271,3 +272,136 @@ def test_synchronous() -> None:
         answerer.respond("ask", answer).wait_ready(5)
         reply = asker.request("ask", "hi", timeout=5)
         assert (reply.text, reply.topic, caught) == ("hi!", "mine", [WouldDeadlock])
+
+
+async def test_giving_up_after_another_has_ended() -> None:
+    """A request still hears that the transport gave up when another, asked beside it, has had its reply before."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one, give_up_after=GiveUpAfter(attempts=1)) as asker:
+            await asker.respond("ask", double).ready(5)
+            waiting = [asyncio.ensure_future(asker.request("nobody", timeout=30)) for _ in range(2)]
+            assert (await asker.request("ask", "x")).text == "xx"
+            await one.kill()
+            for request in waiting:
+                with pytest.raises(GaveUp):
+                    await asyncio.wait_for(request, 10)
+            assert asker._waits._parked == set()
+
+
+async def test_cancelled_request() -> None:
+    """A request whose task is cancelled leaves nothing behind, wherever it was; its late reply harms nobody."""
+    async with Broker(standby=True) as one:
+        await one.start()
+        async with open_to(one) as asker:
+            early = asyncio.ensure_future(asker.request("ask", "early"))
+            await asyncio.sleep(0.01)
+            early.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await early
+            assert (asker._requests._waiting, asker._waits._parked, asker.depth) == ({}, set(), 0)
+            await one.promote()
+            asked, gate = asyncio.Event(), asyncio.Event()
+
+            async def answer(message: Message) -> str:
+                asked.set()
+                await gate.wait()
+                return message.text
+
+            await asker.respond("ask", answer).ready(5)
+            late = asyncio.ensure_future(asker.request("ask", "late"))
+            await asked.wait()
+            late.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await late
+            gate.set()
+            assert (await asker.request("ask", "next")).text == "next"
+            await asker.drain(5)
+            assert (asker._requests._waiting, asker._waits._parked, asker.depth) == ({}, set(), 0)
+
+
+async def test_session_that_goes_on() -> None:
+    """A broker that still has our session has the request too: it is not sent again."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as asker, open_to(one, client_id="answerer") as answerer:
+            gate = asyncio.Event()
+
+            async def answer(message: Message) -> str:
+                await gate.wait()
+                return message.text
+
+            await answerer.respond("ask", answer).ready(5)
+            asking = asyncio.ensure_future(asker.request("ask", "x"))
+            while not one.ledger.published("ask"):  # noqa: ASYNC110 - the ledger tells nobody
+                await asyncio.sleep(0.002)
+            await asker.drain(5)
+            one.faults.reset("asker")
+            while asker.stats.connections < 2:  # noqa: ASYNC110 - the same
+                await asyncio.sleep(0.002)
+            await asyncio.sleep(0.05)
+            gate.set()
+            assert (await asking).text == "x"
+            assert len(one.ledger.published("ask")) == 1
+
+
+async def test_replies_of_strangers() -> None:
+    """A reply that comes twice, late, or with data that nobody asked under is dropped, and acknowledged."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as asker:
+            requests: asyncio.Queue[Message] = asyncio.Queue()
+            await asker.subscribe("ask", requests.put).ready(5)
+            asking = asyncio.ensure_future(asker.request("ask"))
+            asked = (await requests.get()).properties
+            assert asked is not None
+            for data in (b"", None, b"x" * 65535, asked.correlation_data, asked.correlation_data):
+                asker.publish("replies/asker", data or b"", properties=Properties(correlation_data=data))
+            assert (await asking).payload == asked.correlation_data
+            await asker.drain(5)
+            async with asyncio.timeout(5):
+                while len(asker._ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
+                    await asyncio.sleep(0.002)
+
+
+async def test_thousands_at_a_time() -> None:
+    """Three thousand requests at a time get each its own reply, once answered, over one subscription."""
+    calls = 0
+
+    async def answer(message: Message) -> str:
+        nonlocal calls
+        calls += 1
+        return message.text
+
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as asker, open_to(one, client_id="answerer") as answerer:
+            await answerer.respond("ask", answer, concurrency=20).ready(5)
+            replies = await asyncio.gather(*(asker.request("ask", str(n), timeout=60) for n in range(3000)))
+            assert [reply.text for reply in replies] == [str(n) for n in range(3000)]
+            assert calls == 3000
+            assert asker._requests._waiting == {}
+
+
+@pytest.mark.parametrize("kind", ["partial", "function"])
+async def test_responder_that_gives_a_coroutine(kind: str) -> None:
+    """Whatever wraps a coroutine function, its answer is awaited."""
+    answer = (
+        functools.partial(double) if kind == "partial" else functools.partial(lambda f, message: f(message), double)
+    )
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as asker:
+            await asker.respond("ask", answer).ready(5)
+            assert (await asker.request("ask", "x", timeout=5)).text == "xx"
+
+
+async def test_unsubscribed_by_the_application() -> None:
+    """When the application ends the subscription for replies, the next request makes it again."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as asker:
+            await asker.respond("ask", double).ready(5)
+            for _ in range(2):
+                assert (await asker.request("ask", "x", timeout=5)).text == "xx"
+                asker.unsubscribe("replies/asker")
