@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DEFAULT_SIZE: Final = 100_000
 """Message ids that a window remembers: at a hundred messages a second, the last quarter of an hour."""
 
+LONGEST_KEY: Final = 256
+"""Bytes of a key that windows keep as it is. Publishers choose ids, of up to 65 535 bytes."""
+
 
 class Window:
     """The last ``size`` message ids that were handled, in memory. Since: 0.1.
@@ -85,5 +88,13 @@ class Window:
         """Release what it holds open."""
 
 
+def shortened(key: str) -> str:
+    """*key* as windows keep it: no longer than `LONGEST_KEY` and sound UTF-8; what is longer, as its digest."""
+    if len(key) <= LONGEST_KEY and key.isascii():
+        return key
+    data = key.encode(errors="backslashreplace")  # an envelope may find lone surrogates, which no file takes
+    return data.decode() if len(data) <= LONGEST_KEY else f"blake2b:{blake2b(data).hexdigest()}"
+
+
 def _digest(key: str) -> bytes:
-    return blake2b(key.encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(shortened(key).encode(), digest_size=16).digest()

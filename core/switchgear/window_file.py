@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from switchgear import checks
-from switchgear.errors import InvalidOption, UnreadableFile
+from switchgear.errors import Forked, InvalidOption, UnreadableFile
 from switchgear.outbox.lock import FileLock
-from switchgear.window import DEFAULT_SIZE, Window
+from switchgear.window import DEFAULT_SIZE, Window, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +25,19 @@ log = logging.getLogger("switchgear.window")
 
 PRUNE_EVERY: Final = 1024
 """Ids between two removals of those that have left the window: a removal costs more than an insertion."""
+
+NOT_DAMAGE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+    }
+)
+"""SQLite's result codes that say nothing against what is in a file."""
 
 
 class HandledTable:
@@ -65,8 +78,11 @@ class HandledTable:
                 "message", f"the one on {message.topic!r} has no id; its publisher needs message_id=True"
             )
         self.prepare(database)
-        added = self._add(database, f"{scope}\n{message.id}")
+        key = f"{scope}\n{message.id}"
+        added = self._add(database, key)
         if not database.in_transaction:
+            if added:
+                database.execute(f"DELETE FROM {self.table} WHERE id = ?", (shortened(key),))  # noqa: S608 - the name was checked
             raise InvalidOption(
                 "database",
                 "it commits each statement by itself, so the mark could outlive its effects; execute BEGIN first",
@@ -79,6 +95,26 @@ class HandledTable:
             f"CREATE TABLE IF NOT EXISTS {self.table} (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT"
         )
 
+    def check(self, database: sqlite3.Connection) -> None:
+        """Raise ``sqlite3.DatabaseError`` where the table could not be relied on."""
+        (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        database.execute(f"INSERT INTO {self.table} (id) VALUES ('')")  # noqa: S608 - the name was checked
+        database.execute(f"DELETE FROM {self.table} WHERE id = ''")  # noqa: S608 - the same
+
+    def salvage(self, path: str) -> list[str]:
+        """What can be read of the damaged file *path*, the oldest first."""
+        found: dict[int, str] = {}
+        for order in ("ASC", "DESC"):  # up to the damage, from both sides
+            with (
+                contextlib.suppress(sqlite3.Error, UnicodeError),
+                contextlib.closing(sqlite3.connect(path)) as database,
+            ):
+                database.text_factory = lambda data: data.decode(errors="replace")
+                found.update(database.execute(f"SELECT number, id FROM {self.table} ORDER BY number {order}"))  # noqa: S608 - the same
+        return [key for _, key in sorted(found.items()) if isinstance(key, str)]
+
     def load(self, database: sqlite3.Connection) -> list[str]:
         """The last ``size`` ids, the oldest first."""
         rows = database.execute(f"SELECT id FROM {self.table} ORDER BY number DESC LIMIT ?", (self.size,))  # noqa: S608 - the name was checked
@@ -90,8 +126,7 @@ class HandledTable:
             self._add(database, key)
 
     def _add(self, database: sqlite3.Connection, key: str) -> bool:
-        key = key.encode("utf-8", "replace").decode()
-        cursor = database.execute(f"INSERT OR IGNORE INTO {self.table} (id) VALUES (?)", (key,))  # noqa: S608 - the name was checked
+        cursor = database.execute(f"INSERT OR IGNORE INTO {self.table} (id) VALUES (?)", (shortened(key),))  # noqa: S608 - the name was checked
         if cursor.rowcount == 0:
             return False
         number = cursor.lastrowid or 0
@@ -109,8 +144,8 @@ class FileWindow(Window):
 
     Raises:
         OutboxLocked: another transport or process has the file.
-        UnreadableFile: it cannot be opened or made. One that is damaged is set aside as ``PATH.damaged``: what it held
-            may be handled once more.
+        UnreadableFile: it cannot be opened or made. One that is damaged is set aside as ``PATH.damaged``, and what can
+            be read of it is taken over; the rest may be handled once more.
     """
 
     outlives: ClassVar[bool] = True
@@ -121,6 +156,7 @@ class FileWindow(Window):
         self._table = HandledTable(size=size)
         self._writing = threading.Lock()
         self._is_closed = False
+        self._pid = os.getpid()
         try:
             self._file_lock = FileLock(self.path, what="window of message ids")
         except OSError as error:
@@ -137,26 +173,33 @@ class FileWindow(Window):
     def _open(self) -> sqlite3.Connection:
         try:
             return self._try_to_open()
-        except sqlite3.OperationalError as error:
-            raise self._unreadable(error) from None
-        except sqlite3.DatabaseError as error:
+        except (
+            sqlite3.DatabaseError,
+            UnicodeDecodeError,
+        ) as error:  # the latter: Python could not read what SQLite says
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # text that is no UTF-8 has none
+            is_sound = code & 0xFF in NOT_DAMAGE and code != sqlite3.SQLITE_IOERR_SHORT_READ
+            if is_sound or not os.access(self.path, os.W_OK):
+                raise self._unreadable(error) from None
             aside = f"{self.path}.damaged"
             log.warning("switchgear.window_set_aside", extra={"path": self.path, "aside": aside, "why": str(error)})
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     Path(self.path + suffix).replace(aside + suffix)
         try:
-            return self._try_to_open()
+            return self._try_to_open(self._table.salvage(aside))
         except sqlite3.Error as error:
             raise self._unreadable(error) from None
 
-    def _try_to_open(self) -> sqlite3.Connection:
+    def _try_to_open(self, salvaged: Sequence[str] = ()) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             with database:
                 self._table.prepare(database)
+                self._table.check(database)
+                self._table.add_all(database, salvaged)
                 self._remember(self._table.load(database))
         except BaseException:
             database.close()
@@ -168,14 +211,21 @@ class FileWindow(Window):
         return UnreadableFile(self.path, "window of message ids", f"{why}; name a file in a folder that can be written")
 
     def keep(self, keys: Sequence[str]) -> None:
-        """Part of `Window`. After `close` it does nothing: the broker delivers these again, and they are handled again."""
+        """Part of `Window`. After `close` it does nothing: the broker delivers these again, and they are handled again.
+
+        Raises `Forked` in a child of the process that opened the file.
+        """
+        if os.getpid() != self._pid:
+            raise Forked("FileWindow.keep()", self._pid)
         with self._writing:
             if not self._is_closed:
                 with self._database:
                     self._table.add_all(self._database, keys)
 
     def close(self) -> None:
-        """Close the file; others may have it."""
+        """Close the file; others may have it. In a child of the process that opened it: nothing."""
+        if os.getpid() != self._pid:
+            return
         with self._writing:
             self._is_closed = True
             self._database.close()

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear import (
     FileWindow,
+    Forked,
     HandledTable,
     InvalidOption,
     LineEnvelope,
@@ -20,6 +23,7 @@ from switchgear import (
 from switchgear import window_file as module
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -200,3 +204,146 @@ def test_wrong_envelope_name(name: Any) -> None:
     """A name that is no plain text is refused with the value."""
     with pytest.raises(InvalidOption, match="name"):
         LineEnvelope(name)
+
+
+# Ids of strangers, and files that are damaged.
+
+STRANGE = [
+    "",
+    "\0",
+    "two\nlines",
+    "x" * 65535,
+    "\U0001f512" * 16000,
+    "\ud800",
+    "\ud801",
+    "?",
+    "\\ud800 ",
+    "' OR 1=1 --",
+]
+
+
+def test_strange_ids(tmp_path: Path) -> None:
+    """Ids that a stranger chose are told apart, before and after a restart, and take no more room than others."""
+    path = tmp_path / "w"
+    with closing(FileWindow(path)) as window:
+        assert [handle(window, f"t\n{key}") for key in STRANGE] == [True] * len(STRANGE)
+    with closing(FileWindow(path)) as window:
+        assert [handle(window, f"t\n{key}") for key in STRANGE] == [False] * len(STRANGE)
+        stored = window._database.execute("SELECT max(length(CAST(id AS BLOB))) FROM switchgear_handled").fetchone()
+        assert stored[0] <= 512
+    with closing(sqlite3.connect(":memory:")) as database:
+        assert [HandledTable().mark(database, message(key)) for key in STRANGE[1:]] == [True] * (len(STRANGE) - 1)
+        assert [HandledTable().mark(database, message(key)) for key in STRANGE[1:]] == [False] * (len(STRANGE) - 1)
+
+
+def test_mark_that_was_refused_is_not_there() -> None:
+    """A mark that was refused for want of a transaction has not been committed: the message can still be handled."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
+        with pytest.raises(InvalidOption, match="execute BEGIN first"):
+            HandledTable().mark(database, message("a"))
+        database.execute("BEGIN")
+        assert HandledTable().mark(database, message("a"))
+
+
+def damaged_copies(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The file with one byte flipped, at places all over it, and cut off at some."""
+    whole = path.read_bytes()
+    for place in sorted({*range(128), *range(128, len(whole), 97)}):
+        yield place, whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+    for place in range(1, len(whole), 9973):
+        yield -place, whole[:place]
+
+
+def test_any_damage(tmp_path: Path) -> None:
+    """Wherever a byte is flipped and however much is missing, the window opens, and what it keeps is there afterwards.
+
+    Of what it held before, most is still known: what can be read of a damaged file is taken over.
+    """
+    path = tmp_path / "w"
+    with closing(FileWindow(path)) as window:
+        old_keys = [f"{number:060}" for number in range(300)]
+        for key in old_keys:
+            handle(window, key)
+    kept = []
+    for place, data in list(damaged_copies(path)):
+        for old in tmp_path.glob("w*"):
+            old.unlink()
+        path.write_bytes(data)
+        with closing(FileWindow(path)) as window:
+            fresh = [f"new {number}" for number in range(50)]
+            window.keep(fresh)
+        with closing(FileWindow(path)) as window:
+            assert [window.claim(key, lambda _: None) for key in fresh] == [False] * 50, place
+            kept.append(sum(window.claim(key, lambda _: None) is False for key in old_keys))
+    assert sum(kept) / len(kept) > 250
+
+
+def test_child_of_a_fork(tmp_path: Path) -> None:
+    """A child of the process that opened a file does not touch it, and may close and open it no sooner than its parent."""
+    with closing(FileWindow(tmp_path / "w")) as window:
+        handle(window, "a")
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                window.keep(["from the child"])
+            except Forked:
+                window.close()
+                try:
+                    FileWindow(tmp_path / "w")
+                except OutboxLocked:
+                    code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        assert handle(window, "b")
+    with closing(FileWindow(tmp_path / "w")) as window:
+        assert [handle(window, key) for key in ("a", "b", "from the child")] == [False, False, True]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KB."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(where)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a disk of its own needs root and a kernel that mounts tmpfs")
+    yield where
+    subprocess.run(["umount", str(where)], check=True)
+
+
+def test_full_disk(small_disk: Path) -> None:
+    """A full disk is an error to whoever keeps ids; those kept before are there, and with room again all goes on."""
+    ballast = small_disk / "ballast"
+    with closing(FileWindow(small_disk / "w")) as window:
+        handle(window, "before")
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            window.keep([f"{number:0200}" for number in range(2000)])
+        ballast.unlink()
+        assert handle(window, "after")
+    with closing(FileWindow(small_disk / "w")) as window:
+        assert [handle(window, key) for key in ("before", "after")] == [False, False]
+
+
+def test_read_only_file(tmp_path: Path) -> None:
+    """A file that cannot be written is refused when it is opened, with its path, and is left as it is."""
+    path = tmp_path / "w"
+    FileWindow(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    before = path.read_bytes()
+    path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        if os.access(path, os.W_OK):
+            pytest.skip("root writes every file")
+        with pytest.raises(UnreadableFile, match="name a file in a folder that can be written"):
+            FileWindow(path)
+    finally:
+        tmp_path.chmod(0o755)
+    assert path.read_bytes() == before
+    assert not (tmp_path / "w.damaged").exists()
