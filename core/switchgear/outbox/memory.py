@@ -112,17 +112,8 @@ class MemoryOutbox:
                 count = self._in_count + 1
                 total = self._in_bytes + size
                 if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
-                    if size > limits.max_bytes:
-                        raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
-                    if not self._make_room(size, victims):
-                        if limits.when_full == "block":
-                            self.wants_room = True
-                            return None
-                        if limits.when_full != "drop_newest":
-                            raise self.full(size)
-                        delivery = Delivery(self.waits, 0, topic, payload, qos, retain, properties)
-                        self._drop(delivery)
-                        return delivery
+                    if not self._make_room(topic, size, victims):
+                        return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
                     count, total = self._in_count + 1, self._in_bytes + size
                 self._in_count, self._in_bytes = count, total
                 self._sequence += 1
@@ -164,9 +155,15 @@ class MemoryOutbox:
         """Whether one more small message would be accepted."""
         return len(self) < self.limits.max_messages and self.size < self.limits.max_bytes and not self.is_held
 
-    def _make_room(self, size: int, victims: list[Delivery]) -> bool:
-        """With ``drop_oldest``: end the oldest unsent messages until *size* fits. Called under the lock."""
+    def _make_room(self, topic: str, size: int, victims: list[Delivery]) -> bool:
+        """With ``drop_oldest``: end the oldest unsent messages until *size* fits. Called under the lock.
+
+        Raises:
+            MessageTooLarge: it never will.
+        """
         limits = self.limits
+        if size > limits.max_bytes:
+            raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
         if limits.when_full != "drop_oldest":
             return False
         while len(self) + 1 > limits.max_messages or self.size + size > limits.max_bytes:
@@ -180,6 +177,24 @@ class MemoryOutbox:
                 self._drop(victim)
                 victims.append(victim)
         return True
+
+    def _turned_away(
+        self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties | None
+    ) -> Delivery | None:
+        """What `accept` answers where no room can be made. Called under the lock.
+
+        Raises:
+            OutboxFull: the policy is to say so.
+        """
+        policy = self.limits.when_full
+        if policy == "block":
+            self.wants_room = True
+            return None
+        if policy != "drop_newest":
+            raise self.full(len(payload) + len(topic))
+        dropped = Delivery(self.waits, 0, topic, payload, qos, retain, properties)
+        self._drop(dropped)
+        return dropped
 
     def _oldest(self) -> Delivery:
         """The next to be dropped. Raises ``IndexError`` when there is none. Called under the lock."""

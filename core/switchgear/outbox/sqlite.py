@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.delivery import Delivery
-from switchgear.errors import Cancelled, MessageTooLarge, OutboxUnwritable, TransportClosed
+from switchgear.errors import Cancelled, OutboxUnwritable, TransportClosed
 from switchgear.message import DeliveryState
 from switchgear.outbox.clock import FileClock
 from switchgear.outbox.opening import open_file
@@ -25,6 +24,7 @@ from switchgear.outbox.writer import BEHIND, LINGER, Writer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from switchgear.delivery import Delivery
     from switchgear.message import Properties
     from switchgear.profile import Durability
 
@@ -139,18 +139,8 @@ class SqliteOutbox(WindowedOutbox):
                 if (
                     self._in_count - self._out_count >= limits.max_messages
                     or self._in_bytes + size - self._out_bytes > limits.max_bytes
-                ):
-                    if size > limits.max_bytes:
-                        raise MessageTooLarge(topic, size, limits.max_bytes, whose="the outbox")
-                    if not self._make_room(size, victims):
-                        if limits.when_full == "block":
-                            self.wants_room = True
-                            return None
-                        if limits.when_full != "drop_newest":
-                            raise self.full(size)
-                        dropped = Delivery(self.waits, 0, topic, payload, qos, retain, properties)
-                        self._drop(dropped)
-                        return dropped
+                ) and not self._make_room(topic, size, victims):
+                    return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
                 self._in_count += 1
                 self._in_bytes += size
                 self._sequence += 1
