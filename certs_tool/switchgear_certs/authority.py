@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from switchgear_certs.lifetimes import Lifetime
-
-PURPOSES: Final = ("server", "client")
 
 
 @frozen(kw_only=True, eq=False, repr=False)
@@ -166,7 +164,7 @@ class Authority:
         where: str = "the request",
         now: dt.datetime | None = None,
     ) -> Certificate:
-        """A certificate for the key and the names of *request*, a CSR in PEM or DER; *purpose* is of `PURPOSES`.
+        """A certificate for the key and the names of *request*, a CSR in PEM or DER; *purpose* is "server" or "client".
 
         Raises:
             UnfitRequest: its signature is bad, or it asks for what is not granted.

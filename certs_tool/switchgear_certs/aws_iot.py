@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DOMAINS: Final = 'AWS IoT Core developer guide, "Creating and configuring customer managed domains"'
-ROTATION: Final = 'AWS IoT Core developer guide, "Managing domain configurations"'
 ENDPOINTS: Final = 'AWS IoT Core developer guide, "Configurable endpoints"'
 IMPORTING: Final = 'ACM user guide, "Prerequisites for importing certificates"'
 FORMAT: Final = 'ACM user guide, "Certificate and key format for importing"'
