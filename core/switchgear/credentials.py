@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from switchgear.cause import Cause, Failure
-from switchgear.drivers.base import AttemptFailed
+from switchgear.drivers.base import AttemptFailed, ConnectRequest
 from switchgear.errors import ConfigurationError
 from switchgear.workers import LOOKUPS
 
@@ -37,6 +37,22 @@ class Credentials:
         username = self._profile.username if endpoint.username is None else endpoint.username
         secret = self._profile.password if endpoint.password is None else endpoint.password
         return username, None if secret is None else await self._reveal(secret)
+
+    async def visit(self, endpoint: Endpoint, *, timeout: float) -> ConnectRequest:
+        """The CONNECT of one who only looks in: no session before, and none that stays. *timeout* is in seconds.
+
+        Raises:
+            AttemptFailed: as `of`.
+        """
+        username, password = await self.of(endpoint)
+        return ConnectRequest(
+            endpoint=endpoint,
+            clean_start=True,
+            keeps_session=False,
+            username=username,
+            password=password,
+            timeout=timeout,
+        )
 
     async def _reveal(self, secret: Secret) -> bytes:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.drivers.base import ConnectRequest, DeafListener
+from switchgear.drivers.base import DeafListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -57,10 +57,7 @@ async def end_session(driver: Driver, credentials: Credentials, endpoint: Endpoi
     """Have the broker forget a session under a random client id: nobody will ever ask for it again."""
     try:
         async with asyncio.timeout(POLITE):
-            username, password = await credentials.of(endpoint)
-            request = ConnectRequest(
-                endpoint=endpoint, clean_start=True, keeps_session=False, username=username, password=password
-            )
+            request = await credentials.visit(endpoint, timeout=POLITE)
             link = await driver.dial(endpoint)
             await (await driver.connect(link, request, DeafListener())).disconnect()
     except Exception as error:  # the broker forgets it in its own time

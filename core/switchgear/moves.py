@@ -16,7 +16,7 @@ from switchgear import events as ev
 from switchgear.backoff import SMALLEST_DELAY
 from switchgear.cause import Cause, Failure
 from switchgear.connect_budget import connect_turn
-from switchgear.drivers.base import AttemptFailed, ConnectRequest, DeafListener
+from switchgear.drivers.base import AttemptFailed, DeafListener
 from switchgear.failback import Scout, preferred
 from switchgear.health import ordered
 from switchgear.hookspecs import Move
@@ -131,15 +131,7 @@ class Moves:
         timeout = endpoint.connect_timeout or manager.profile.connect_timeout
         link = None
         try:
-            username, password = await manager.credentials.of(endpoint)
-            request = ConnectRequest(
-                endpoint=endpoint,
-                clean_start=True,
-                keeps_session=False,
-                username=username,
-                password=password,
-                timeout=timeout,
-            )
+            request = await manager.credentials.visit(endpoint, timeout=timeout)
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
                 await connect_turn(endpoint, manager.plan.backoff)

@@ -11,7 +11,7 @@ from switchgear.cause import Cause
 from switchgear.credentials import Credentials
 from switchgear.delivery import Delivery, Waits
 from switchgear.doctor.finding import failed, passed, warned
-from switchgear.drivers.base import AttemptFailed, ConnectRequest, DeafListener, Filter
+from switchgear.drivers.base import AttemptFailed, DeafListener, Filter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -65,16 +65,8 @@ async def connect(
     ear = Ear()
     started = time.monotonic()
     try:
-        username, password = await Credentials(profile).of(endpoint)
+        request = await Credentials(profile).visit(endpoint, timeout=timeout)
         link = await driver.dial(endpoint)
-        request = ConnectRequest(
-            endpoint=endpoint,
-            clean_start=True,
-            keeps_session=False,
-            username=username,
-            password=password,
-            timeout=timeout,
-        )
         connection = await driver.connect(link, request, ear)
     except AttemptFailed as error:
         return _refused(error.failure, endpoint, client_id), None, ear
