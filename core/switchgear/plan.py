@@ -178,5 +178,7 @@ def _session_of(profile: Profile, registry: Registry) -> SessionKind:
     if profile.client_id is None:
         return SessionKind.CLEAN
     named = [plugin.plugin for plugin in registry.loaded if plugin.name in profile.plugins]
-    is_regional = any(getattr(plugin, "SESSION", None) == SessionKind.HUNT.value for plugin in (*profile.plugins, *named))
+    is_regional = any(
+        getattr(plugin, "SESSION", None) == SessionKind.HUNT.value for plugin in (*profile.plugins, *named)
+    )
     return SessionKind.HUNT if is_regional else SessionKind.SHARED
