@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
@@ -17,9 +17,14 @@ from switchgear.errors import ConfigurationError
 from switchgear.workers import LOOKUPS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear.endpoint import Endpoint
     from switchgear.profile import Profile
     from switchgear.secrets import Secret
+
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
 
 
 @frozen
@@ -68,7 +73,16 @@ class Credentials:
             detail = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
 
-    async def fingerprint(self) -> object:
+    async def changed(self, matters: Callable[[], bool]) -> bool:
+        """Whether the files of ``tls`` or the password change while *matters* says that it still does."""
+        before = await self._fingerprint()
+        while matters():
+            await asyncio.sleep(LOOK_AGAIN)
+            if await self._fingerprint() != before:
+                return True
+        return False
+
+    async def _fingerprint(self) -> object:
         """Something that is another value when the files of ``tls`` or the password have changed."""
         tls = self._profile.tls
         files = None if tls is None else await LOOKUPS.run(tls.stamps)

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("switchgear.manager")
 
-LOOK_AGAIN: Final = 5.0
-"""Seconds between two looks at certificate files and passwords while an endpoint is quarantined because of them."""
-
 
 @define(eq=False)
 class _Live:
@@ -147,14 +144,11 @@ class ConnectionManager:
 
     async def _watch_credentials(self) -> None:
         """While an endpoint is quarantined: see whether what it was quarantined for has been mended."""
-        health = self.machine.health
-        before = await self.credentials.fingerprint()
-        while any(health.is_quarantined(e.key, self.loop.time()) for e in self.machine.endpoints):
-            await asyncio.sleep(LOOK_AGAIN)
-            after = await self.credentials.fingerprint()
-            if after != before:
-                self.feed(ev.CredentialsChanged())
-                break
+        machine = self.machine
+        if await self.credentials.changed(
+            lambda: any(machine.health.is_quarantined(e.key, self.loop.time()) for e in machine.endpoints)
+        ):
+            self.feed(ev.CredentialsChanged())
         self._watches_credentials = False
 
     def _report_connected(self, effect: do.ReportConnected) -> None:

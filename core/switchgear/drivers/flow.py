@@ -11,7 +11,6 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from switchgear.cause import Cause, Failure, from_exception, from_return_code
 from switchgear.drivers.base import AttemptFailed, DriverSettings, Filter, Limits, Listener
@@ -23,6 +22,7 @@ from switchgear.drivers.packets import (
     read_limits,
     read_properties,
     read_reason,
+    topics_of,
 )
 from switchgear.drivers.session import Session
 from switchgear.errors import MessageTooLarge
@@ -188,22 +188,7 @@ class PahoConnection:
 
     async def subscribe(self, filters: Sequence[Filter]) -> list[int]:
         """One SUBSCRIBE; its SUBACK codes."""
-        if self._is_v5:
-            wanted: Any = [
-                (
-                    f.topic_filter,
-                    SubscribeOptions(
-                        qos=f.qos,
-                        noLocal=f.no_local,
-                        retainAsPublished=f.retain_as_published,
-                        retainHandling=f.retain_handling,
-                    ),
-                )
-                for f in filters
-            ]
-        else:
-            wanted = [(f.topic_filter, f.qos) for f in filters]
-        _, packet_id = self._codec.subscribe(wanted)
+        _, packet_id = self._codec.subscribe(topics_of(filters, is_v5=self._is_v5))
         return await self._answer(packet_id)
 
     async def unsubscribe(self, topic_filters: Sequence[str]) -> list[int]:

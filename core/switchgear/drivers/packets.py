@@ -1,15 +1,21 @@
-"""Pieces of MQTT packets: lengths and properties, to bytes and back. Pure; the properties are paho's to encode."""
+"""Pieces of MQTT packets: lengths, properties and filters. Pure; properties and filters are paho's to encode."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from switchgear.cause import Failure, from_reason_code
 from switchgear.drivers.base import Limits
 from switchgear.message import Properties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from switchgear.drivers.base import Filter
 
 
 def properties_of(packet_type: int) -> Any:
@@ -105,3 +111,21 @@ def read_reason(body: bytes, packet_type: int) -> Failure:
         properties.unpack(body[1:])
     reference = getattr(properties, "ServerReference", None)
     return from_reason_code(body[0], getattr(properties, "ReasonString", ""), server_reference=reference)
+
+
+def topics_of(filters: Sequence[Filter], *, is_v5: bool) -> Any:
+    """*filters* as paho's ``subscribe`` takes them; MQTT 3.1.1 has no options but the QoS."""
+    if not is_v5:
+        return [(f.topic_filter, f.qos) for f in filters]
+    return [
+        (
+            f.topic_filter,
+            SubscribeOptions(
+                qos=f.qos,
+                noLocal=f.no_local,
+                retainAsPublished=f.retain_as_published,
+                retainHandling=f.retain_handling,
+            ),
+        )
+        for f in filters
+    ]
