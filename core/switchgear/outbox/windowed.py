@@ -34,8 +34,8 @@ WINDOW: Final = 98_304
 WINDOW_BYTES: Final = 32 * 2**20
 """Bytes of payload and topic, sent ones included, beyond which no more are kept in memory."""
 
-LOW: Final = 4096
-"""Below this many the next are read."""
+LOW: Final = 16_384
+"""Below this many the next are read: enough that sending does not wait for reading."""
 
 CHUNK: Final = 4096
 """Messages in one reading."""
