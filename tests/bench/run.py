@@ -18,10 +18,11 @@ from typing import Any
 
 from switchgear.testing.processes import BrokerMissing
 
-BENCHES = ("storm", "throughput", "connections", "time_back", "time_back_activemq", "region_switch", "dr")
+BENCHES = ("storm", "throughput", "outbox", "connections", "time_back", "time_back_activemq", "region_switch", "dr")
 TITLES = {
     "storm": "Storm",
     "throughput": "Throughput",
+    "outbox": "The durable outbox",
     "connections": "Connections",
     "time_back": "Time back",
     "time_back_activemq": "Time back on an ActiveMQ pair",
