@@ -18,10 +18,21 @@ from typing import Any
 
 from switchgear.testing.processes import BrokerMissing
 
-BENCHES = ("storm", "throughput", "outbox", "connections", "time_back", "time_back_activemq", "region_switch", "dr")
+BENCHES = (
+    "storm",
+    "throughput",
+    "receive",
+    "outbox",
+    "connections",
+    "time_back",
+    "time_back_activemq",
+    "region_switch",
+    "dr",
+)
 TITLES = {
     "storm": "Storm",
     "throughput": "Throughput",
+    "receive": "Receiving",
     "outbox": "The durable outbox",
     "connections": "Connections",
     "time_back": "Time back",
