@@ -6,6 +6,8 @@ one name that run at the same time are one; none is remembered.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import socket
@@ -148,7 +150,8 @@ def ask_authoritative(
 ) -> Answer:
     """Where the name servers of the zone of *host* say that it leads: all that answer must agree, and most must answer.
 
-    The chain is followed as far as the zone goes. *stub* finds the zone and its servers; None: as the system is set up.
+    The chain is followed to the first name outside the zone: that is the target. *stub* finds the zone and its servers; None:
+    as the system is set up.
     """
     import dns.exception
     import dns.resolver
@@ -161,13 +164,24 @@ def ask_authoritative(
     except dns.exception.DNSException as error:
         return Answer(Kind.UNKNOWN, detail=f"the zone's name servers are not found: {_short(error)}")
     said: dict[str, Answer] = {}
-    for number, (name, address) in enumerate(servers):
-        share = (deadline - time.monotonic()) / (len(servers) - number)
-        try:
-            said[name] = _follow(host, zone, lambda q, a=address, s=share: _ask(q, a, port, s))  # type: ignore[misc]  # mypy and defaults
-        except (dns.exception.DNSException, OSError) as error:
-            said[name] = Answer(Kind.UNKNOWN, detail=_short(error))
+    for number, (name, addresses) in enumerate(servers):
+        until = time.monotonic() + (deadline - time.monotonic()) / (len(servers) - number)
+        said[name] = _ask_one(host, zone, addresses, until, port)
     return agreed(said)
+
+
+def _ask_one(host: str, zone: dns.name.Name, addresses: list[str], until: float, port: int) -> Answer:
+    """What the server at *addresses* says: the first of them that answers. A machine may have no IPv6, or no IPv4."""
+    import dns.exception
+
+    answer = Answer(Kind.UNKNOWN, detail="it has no address")
+    for number, address in enumerate(addresses):
+        share = (until - time.monotonic()) / (len(addresses) - number)
+        try:
+            return _follow(host, zone, functools.partial(_ask, address=address, port=port, timeout=share))
+        except (dns.exception.DNSException, OSError) as error:
+            answer = Answer(Kind.UNKNOWN, detail=_short(error))
+    return answer
 
 
 def agreed(said: dict[str, Answer]) -> Answer:
@@ -182,8 +196,11 @@ def agreed(said: dict[str, Answer]) -> Answer:
     return next(iter(known.values()))
 
 
-def _zone_of(host: str, stub: dns.resolver.Resolver, deadline: float) -> tuple[dns.name.Name, list[tuple[str, str]]]:
-    """The zone that *host* is in, and the names and addresses of its servers."""
+def _zone_of(
+    host: str, stub: dns.resolver.Resolver, deadline: float
+) -> tuple[dns.name.Name, list[tuple[str, list[str]]]]:
+    """The zone that *host* is in, and the names and addresses of its servers, those of IPv4 first."""
+    import dns.exception
     import dns.name
     import dns.resolver
 
@@ -197,8 +214,13 @@ def _zone_of(host: str, stub: dns.resolver.Resolver, deadline: float) -> tuple[d
         zone = dns.resolver.zone_for_name(name.parent(), resolver=stub, lifetime=left())
     servers = []
     for server in sorted(stub.resolve(zone, "NS", lifetime=left()), key=str):
-        addresses = stub.resolve_name(server.target, lifetime=left())
-        servers.append((server.target.to_text(omit_final_dot=True), next(iter(addresses.addresses()))))
+        addresses: list[str] = []
+        with contextlib.suppress(
+            dns.exception.DNSException
+        ):  # one name server without an address is one that is silent
+            found = stub.resolve_name(server.target, lifetime=left())
+            addresses = [*found.addresses(socket.AF_INET), *found.addresses(socket.AF_INET6)]
+        servers.append((server.target.to_text(omit_final_dot=True), addresses))
     return zone, servers
 
 

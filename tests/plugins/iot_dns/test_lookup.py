@@ -167,6 +167,36 @@ def test_two_authoritative_servers_in_flight() -> None:
         assert ask() == Answer(Kind.TARGET, WEST)
 
 
+@pytest.mark.parametrize("dead", ["2001:db8::53", "127.0.0.9"])
+def test_one_address_of_a_server_is_dead(server: ThreadedDnsServer, dead: str) -> None:
+    """An authoritative server with an address that cannot be reached, such as IPv6 where there is none, is asked at the other."""
+    server.set_ns("example.com", "ns1.example.com")
+    server.set_a("ns1.example.com", dead, "127.0.0.1")
+    assert ask_authoritative(NAME, TIME, stub=stub(server), port=server.port) == Answer(Kind.TARGET, EAST)
+
+
+def test_a_server_without_an_address_is_a_silent_one(server: ThreadedDnsServer) -> None:
+    """A name server whose own name does not resolve is left out as long as most of the others answer."""
+    server.set_ns("example.com", "ns1.example.com", "ns2.example.com", "gone.example.com")
+    for name in ("ns1.example.com", "ns2.example.com"):
+        server.set_a(name, "127.0.0.1")
+    assert ask_authoritative(NAME, TIME, stub=stub(server), port=server.port) == Answer(Kind.TARGET, EAST)
+    server.remove("ns2.example.com")
+    answer = ask_authoritative(NAME, TIME, stub=stub(server), port=server.port)
+    assert (answer.kind, "it has no address" in answer.detail) == (Kind.UNKNOWN, True)
+
+
+def test_the_target_is_the_first_name_outside_the_zone(server: ThreadedDnsServer) -> None:
+    """Asked of the authoritative servers, the chain ends where it leaves the zone: another zone's records are not theirs."""
+    server.set_ns("example.com", "ns1.example.com")
+    server.set_a("ns1.example.com", "127.0.0.1")
+    server.set_cname("further.example.com", "switched.elsewhere.test")
+    server.set_cname("switched.elsewhere.test", WEST)
+    server.set_cname(NAME, "further.example.com")
+    answer = ask_authoritative(NAME, TIME, stub=stub(server), port=server.port)
+    assert answer == Answer(Kind.TARGET, "switched.elsewhere.test")
+
+
 def resolve_as(monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., object]) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
