@@ -104,6 +104,11 @@ class Device:
             str(event.facts.get("why") or event.facts.get("failure")) for event in self.events if event.name == name
         ]
 
+    def place(self) -> str:
+        """The target that it is connected to; empty: it is not."""
+        endpoint = self.transport.endpoint
+        return str(endpoint.address) if self.transport.is_connected and endpoint is not None else ""
+
     def settled_at(self, region: str, since: float) -> float:
         """When it was decided that the name leads to *region*."""
         words = f"leads to {TARGETS[region]} now"
@@ -219,6 +224,84 @@ def unfit(folder: Path, driver: str, what: str) -> dict[str, object]:
     return {"failures": failures, "quarantined": bool(device.told("quarantined")), "back": back, "lost": lost}
 
 
+def bad_names(folder: Path, driver: str) -> dict[str, object]:
+    """The name fails in every way, for a device that was sent away and for one that starts; then it is well again."""
+    seen: dict[str, object] = {}
+    options = "poll=0.2&wait=1&bound=2"
+    with Regions(folder) as regions:
+        for how in ("nxdomain", "servfail", "silent", "loop"):
+            device = Device(regions, driver, options)
+            device.begin()
+            time.sleep(0.5)
+            break_name(regions, how)
+            regions.kick("east", "mqtt1")
+            back_at = until_back(device)
+            told = device.told("reconnect_scheduled")[0]
+            lost = device.end()
+            device = Device(regions, driver, options, backoff=switchgear.exponential(cap=0.5))
+            with contextlib.suppress(TimeoutError, switchgear.ConnectionFailed):
+                device.transport.wait_connected(5)
+            error = device.transport.last_error
+            cause, why = ("none", "") if error is None else (error.failure.cause.name, str(error))
+            regions.dns.fail(NAMES[0], None)
+            regions.flip(NAMES[0], "east")
+            device.begin()
+            device.end()
+            seen[how] = {"told": told, "back_at": back_at, "lost": lost, "cause": cause, "why": why}
+    return seen
+
+
+def until_back(device: Device) -> str:
+    """Where *device* is connected again, after a loss that has happened or is about to."""
+    wait_until(lambda: device.told("connection_lost"))
+    wait_until(lambda: device.place() != "")
+    return device.place()
+
+
+def break_name(regions: Regions, how: str) -> None:
+    """Have the custom domain fail: a loop of CNAME records, or a fault of the name server."""
+    if how == "loop":
+        regions.dns.set_cname(NAMES[0], NAMES[1])
+        regions.dns.set_cname(NAMES[1], NAMES[0])
+    else:
+        regions.dns.fail(NAMES[0], how)  # type: ignore[arg-type]  # one of its faults
+
+
+def unsteady_names(folder: Path, driver: str) -> dict[str, object]:
+    """A resolver that is stale, and a name that flaps between the regions, each with a kick."""
+    name = NAMES[0]
+    with Regions(folder) as regions:
+        device = Device(regions, driver, "poll=0.2&wait=1&bound=3")
+        device.begin()
+        time.sleep(0.5)
+        regions.dns.freeze(name)
+        regions.flip(name, "west")
+        regions.kick("east", "mqtt1")
+        stale, said = until_back(device), device.told("reconnect_scheduled")[-1]
+        regions.dns.thaw(name)
+        regions.kick("east", "mqtt1")
+        wait_until(lambda: device.place() == TARGETS["west"])
+        ends = threading.Event()
+
+        def flap() -> None:
+            while not ends.wait(0.15):
+                regions.flip(name, "east")
+                ends.wait(0.15)
+                regions.flip(name, "west")
+
+        flapping = threading.Thread(target=flap)
+        flapping.start()
+        count, since = device.transport.stats.connections, time.monotonic()
+        regions.brokers["west"].kill()
+        regions.restart("west")
+        wait_until(lambda: device.transport.stats.connections > count)
+        took = time.monotonic() - since
+        ends.set()
+        flapping.join()
+        lost = device.end()
+    return {"stale": stale, "said": said, "took": took, "lost": lost}
+
+
 def look_ups(folder: Path) -> dict[str, object]:
     """What the system's resolver makes of names that fail, one after another."""
     from switchgear.testing.dns import ThreadedDnsServer
@@ -257,6 +340,8 @@ SCENARIOS: Final[dict[str, Callable[..., dict[str, object]]]] = {
     "switch": switch,
     "watch": watch,
     "unfit": unfit,
+    "bad_names": bad_names,
+    "unsteady_names": unsteady_names,
     "look_ups": look_ups,
 }
 

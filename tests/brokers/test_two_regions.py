@@ -88,6 +88,30 @@ def test_an_unfit_region_says_why(lab: Lab, driver: str, what: str, failure: str
     assert seen["lost"] == []
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_name_that_fails_is_no_switch(lab: Lab, driver: str) -> None:
+    """Whatever way the name fails, who was connected goes back to where it was, and who starts is told that and why."""
+    seen = lab("bad_names", driver=driver)
+    kinds = {"nxdomain": "no answer", "servfail": "unknown", "silent": "unknown", "loop": "no answer"}
+    assert seen.keys() == kinds.keys()
+    for how, kind in kinds.items():
+        case = seen[how]
+        assert f"where the name leads now: {kind} (the system's resolver: " in case["told"], case
+        assert "that is no switch" in case["told"]
+        assert (case["back_at"], case["lost"], case["cause"]) == (EAST, [], "NAME_NOT_RESOLVED")
+        assert "check the host name and the resolver" in case["why"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_an_unsteady_name_holds_nothing_up(lab: Lab, driver: str) -> None:
+    """A resolver that is stale leads back for now, and a name that flaps is settled at the bound at the latest; nothing is lost."""
+    seen = lab("unsteady_names", driver=driver)
+    assert seen["stale"] == EAST
+    assert f"the name leads to {EAST}" in seen["said"]
+    assert seen["took"] <= 3 + 2
+    assert seen["lost"] == []
+
+
 def test_the_systems_resolver_is_understood(lab: Lab) -> None:
     """What glibc makes of a switch, of stale data and of every way to fail is a target, no answer or unknown, never a switch."""
     seen = lab("look_ups")
