@@ -88,11 +88,10 @@ class NewestSqliteOutbox(SqliteOutbox):
     def _load(self, file: OutboxFile) -> None:
         before = self._lowest
         rows, bad, is_all = file.read(self._chunk(file), before=before, newest=True)
-        lost = self._quarantine(file, bad)
+        self._quarantine(file, bad)
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
         with self.room:
-            self._count_out(len(bad), lost)
             if self._lowest != before:  # the window is full again: what was read is not the next any more
                 self._end_load(file, is_all=False)
                 return
@@ -129,11 +128,10 @@ class NewestSqliteOutbox(SqliteOutbox):
     def _load_eldest(self, file: OutboxFile) -> None:
         last = self._eldest[-1].sequence if self._eldest else -1
         rows, bad, _ = file.read(ELDEST, after=last, before=self._lowest)
-        lost = self._quarantine(file, bad)
+        self._quarantine(file, bad)
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
         with self.room:
-            self._count_out(len(bad), lost)
             for delivery in self._wanted(found, overdue):
                 self._here[delivery.sequence] = delivery
                 self._watch_expiry(delivery)

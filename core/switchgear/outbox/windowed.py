@@ -126,9 +126,10 @@ class WindowedOutbox(MemoryOutbox):
         return (self._loaded if self._is_spilling else self._sequence), END
 
     def _lost(self, count: int, size: int) -> None:
-        """That much of a broken file could not be read."""
+        """That much of the file could not be read."""
         with self.room:
-            self._count_out(count, size)
+            self._in_count -= count
+            self._in_bytes -= size
 
     # From the disk: in the writer's thread. ----------------------------------------------------------------------
 
@@ -151,11 +152,10 @@ class WindowedOutbox(MemoryOutbox):
 
     def _load(self, file: OutboxFile) -> None:
         rows, bad, is_all = file.read(self._chunk(file), after=self._loaded)
-        lost = self._quarantine(file, bad)
+        self._quarantine(file, bad)
         found = [self._delivery_of(row) for row in rows]
         overdue: list[StoredDelivery] = []
         with self.room:
-            self._count_out(len(bad), lost)
             for delivery in self._wanted(found, overdue):
                 self._to_memory(delivery)
             last = max([self._loaded, *(row.sequence for row in rows), *bad])
@@ -173,17 +173,13 @@ class WindowedOutbox(MemoryOutbox):
         self._low = min(LOW, WINDOW // 2, max(64, WINDOW_BYTES // 4 * file.messages // max(1, file.bytes)))
         return min(CHUNK, self._low)
 
-    def _quarantine(self, file: OutboxFile, bad: list[int]) -> int:
-        """Move the rows *bad* aside; their bytes."""
+    def _quarantine(self, file: OutboxFile, bad: list[int]) -> None:
+        """Move the rows *bad* aside: they are no messages any more."""
         if not bad:
-            return 0
+            return
         count, size = file.quarantine(bad, "its checksum does not match")
+        self._lost(len(bad), size)
         self.messenger.emit("outbox_quarantined", path=self.path, count=count, why="a checksum does not match")
-        return size
-
-    def _count_out(self, count: int, size: int) -> None:
-        self._in_count -= count
-        self._in_bytes -= size
 
     def _wanted(self, found: list[StoredDelivery], overdue: list[StoredDelivery]) -> Iterator[StoredDelivery]:
         """Of what was *found* on the disk, what is to be sent; the rest has ended, is `_is_here`, or *overdue*."""
@@ -270,7 +266,8 @@ class WindowedOutbox(MemoryOutbox):
             if following is not None and held:
                 following = max(following, now + PRUNE)  # these are about to be ended
         with self.room:
-            self._count_out(len(removed), size)
+            self._in_count -= len(removed)
+            self._in_bytes -= size
             self._expired += len(removed)
             self._spilled_expiry = following
         self.messenger.call(lambda: self._pruned(held))
