@@ -82,6 +82,7 @@ class Inbox:
     _marked: deque[Arrival] = field(factory=deque)
     _lock: threading.Lock = field(factory=threading.Lock)
     _marking: bool = False
+    _mark_failures: int = field(default=0, init=False)
     _lent: Arrival | None = field(default=None, init=False)
     _owed: set[Arrival] = field(factory=set, init=False)  # what `Message.ack` is still to end, where that is looked for
     _is_discarded: bool = field(default=False, init=False)
@@ -171,9 +172,10 @@ class Inbox:
 
     def lend(self) -> Arrival | None:
         """The next message, for an iterator, until `take_back`."""
-        arrival = self.take()
-        if arrival is not None:
-            self._lent = arrival
+        with self._lock:  # else `abandon` may find it neither here nor there
+            arrival = self.take()
+            if arrival is not None:
+                self._lent = arrival
         return arrival
 
     def take_back(self) -> None:
@@ -232,9 +234,13 @@ class Inbox:
             try:
                 self.window.keep(keys)
             except Exception as error:  # a full disk: the window goes on in memory, and that is told
-                name = self.filter.topic_filter
-                log.exception("switchgear.window_failed", extra={"filter": name})
-                self.settings.emit_soon("deduplication_failed", filter=name, error=str(error), count=len(keys))
+                self._mark_failures += 1
+                if self._mark_failures & (self._mark_failures - 1) == 0:  # a bounded number of reports
+                    name = self.filter.topic_filter
+                    log.exception("switchgear.window_failed", extra={"filter": name})
+                    self.settings.emit_soon("deduplication_failed", filter=name, error=str(error), count=len(keys))
+            else:
+                self._mark_failures = 0
             for arrival in arrivals:
                 if arrival.key is not None:
                     self.window.finish(arrival.key, was_handled=True)

@@ -400,6 +400,7 @@ class AsyncTransport:
         """End a subscription, or all subscriptions to a topic filter. Unknown ones are no error.
 
         Messages that arrived and were not handled yet are dropped, and acknowledged; `close` leaves them to the broker.
+        Handlers that are at work go on.
         """
         self._check_open("unsubscribe()")
         for subscription in self._subscriber.wanted.named(what) if isinstance(what, str) else [what]:

@@ -531,6 +531,19 @@ async def test_window_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tm
     assert {name for name, _ in world.events} == {"deduplication_failed"}
 
 
+async def test_reports_of_a_full_disk_are_bounded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A disk that stays full is reported in doublings, and anew after it could be written once."""
+    world = World(monkeypatch)
+    with closing(FileWindow(tmp_path / "w")) as window:
+        inbox = world.inbox(lambda _: None, window=window)
+        for number in range(41):
+            window._database.execute(f"PRAGMA query_only = {number != 20}")
+            world.arrive(inbox, message_id=str(number), token=number)
+            await world.line.until(number + 1)
+    await asyncio.sleep(0.01)
+    assert len(world.events) == 10  # of 20 failures the 1st, 2nd, 4th, 8th and 16th, twice
+
+
 # Handlers that misbehave.
 
 
