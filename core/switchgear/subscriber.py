@@ -13,7 +13,8 @@ from attrs import define, evolve, field
 
 from switchgear.arrival import Ack, AckQueue, Arrival
 from switchgear.errors import InvalidOption, SubscriptionRefused
-from switchgear.subscriptions import Subscriptions, batches
+from switchgear.message import topic_matches
+from switchgear.subscriptions import Subscriptions, bare_filter, batches
 from switchgear.window import Window
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Subscriber:
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _retry_delay: float = field(default=REFUSED_AGAIN[0], init=False)
     _unclaimed: list[Arrival] | None = field(factory=list, init=False)  # None: it is too late to claim
+    _ended: set[str] = field(factory=set, init=False)  # filters whose messages may still come, and wait for nobody
     _unclaimed_timer: asyncio.TimerHandle | None = field(default=None, init=False)
 
     # What is wanted. ---------------------------------------------------------------------------------------------
@@ -83,6 +85,7 @@ class Subscriber:
         wanted = subscription.filter
         others = self.wanted.named(wanted.topic_filter)
         self.wanted.add(subscription)
+        self._ended.discard(wanted.topic_filter)
         if self._unclaimed:
             self._claim()
         if wanted.topic_filter in self.wanted.held and all(other.filter.qos >= wanted.qos for other in others):
@@ -96,6 +99,8 @@ class Subscriber:
         subscription._close()
         subscription._inbox.discard()
         if self.wanted.remove(subscription):
+            if self._unclaimed is not None:
+                self._ended.add(subscription.topic_filter)
             self._reconcile_soon()
 
     def close(self) -> None:
@@ -194,13 +199,16 @@ class Subscriber:
         if token is not None:
             ack = Ack(token, acks, len(wanted))
             acks.add(ack)
-            if not wanted and self._unclaimed is not None:
+            if not wanted and self._unclaimed is not None and not self._has_ended(message.topic):
                 ack.left = 1
                 self._unclaimed.append(Arrival(message, ack))
             elif not wanted:
                 acks.settle()  # nobody wants it any more
         for subscription in wanted:
             subscription._inbox.push(Arrival(message, ack))
+
+    def _has_ended(self, topic: str) -> bool:
+        return any(topic_matches(bare_filter(name), topic) for name in self._ended)
 
     def _claim(self) -> None:
         """Hand over what came before it was subscribed to: a resumed session delivers at once."""
@@ -218,6 +226,7 @@ class Subscriber:
     def _end_claims(self) -> None:
         """Nobody has subscribed to these in time: acknowledge them, or they would block the session for ever."""
         arrivals, self._unclaimed = self._unclaimed or [], None
+        self._ended.clear()
         for arrival in arrivals:
             assert arrival.ack is not None
             arrival.ack.left = 0

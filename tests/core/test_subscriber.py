@@ -244,3 +244,61 @@ async def test_waiting_messages_do_not_multiply() -> None:
             assert taken.text == "1"
             assert found[-2:] == ["2", "3"]
             assert found.count("2") == found.count("3") == 1
+
+
+async def test_what_still_comes_after_unsubscribing() -> None:
+    """Soon after the start, too, what the broker had queued for an ended subscription holds up no acknowledgement."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one, receive_maximum=2) as transport, open_to(one, client_id="publisher") as publisher:
+            ended, other = transport.subscribe("a/+"), transport.subscribe("b")
+            await ended.ready(5)
+            for number in range(20):
+                publisher.publish(f"a/{number}")
+            await publisher.publish("b")
+            assert await ended.get() is not None
+            ended.unsubscribe()
+            assert await asyncio.wait_for(other.get(), 5) is not None
+            other.unsubscribe()
+            await until_settled(transport)
+
+
+async def test_retained_messages_and_windows() -> None:
+    """A retained message is handled once, however often its subscription is made or brought back."""
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one, deduplicate=True) as transport:
+            handled: list[str] = []
+
+            async def handle(message: Message) -> None:
+                handled.append(message.text)
+
+            await transport.publish("a", "kept", retain=True, properties=with_id("7"))
+            for _ in range(3):
+                subscription = transport.subscribe("a", handle)
+                await subscription.ready(5)
+                await transport.publish("b")
+                await until_settled(transport)
+                subscription.unsubscribe()
+            assert handled == ["kept"]
+
+
+async def test_shared_subscriptions_and_windows() -> None:
+    """Two consumers of one shared subscription, with one window, handle each id once between them."""
+    async with Broker() as one:
+        await one.start()
+        window, handled = Window(), list[str]()
+
+        async def handle(message: Message) -> None:
+            await asyncio.sleep(0)
+            handled.append(message.text)
+
+        async with open_to(one) as mine, open_to(one, client_id="other") as theirs:
+            for each in (mine, theirs):
+                await each.subscribe("$share/g/a", handle, deduplicate=window, concurrency=3).ready(5)
+            for number in [*range(20), *range(20)]:
+                await mine.publish("a", str(number), properties=with_id(str(number)))
+            await until_settled(mine)
+            await until_settled(theirs)
+            assert sorted(handled, key=int) == [str(number) for number in range(20)]
+            assert mine.stats.duplicates + theirs.stats.duplicates == 20
