@@ -7,6 +7,7 @@ unacknowledged messages; QoS 0, which has none, is bounded here.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -19,7 +20,6 @@ from switchgear.handling import Handling
 from switchgear.workers import MARKS
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from switchgear.arrival import Ack, AckQueue, Arrival
@@ -57,7 +57,7 @@ class HandlerSettings:
     def close(self) -> None:
         """The transport ends: coroutine handlers are cancelled, and what fails from now on stays with the broker."""
         self.closed.set()
-        for task in self.tasks:
+        for task in self.tasks - {asyncio.current_task()}:  # it may be a handler that closes
             task.cancel()
 
 

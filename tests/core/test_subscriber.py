@@ -302,3 +302,21 @@ async def test_shared_subscriptions_and_windows() -> None:
             await until_settled(theirs)
             assert sorted(handled, key=int) == [str(number) for number in range(20)]
             assert mine.stats.duplicates + theirs.stats.duplicates == 20
+
+
+async def test_handler_that_closes_its_transport() -> None:
+    """A coroutine handler may close its own transport: the goodbye is said, and the handler goes on after it."""
+    async with Broker() as one:
+        await one.start()
+        transport, after = open_to(one), asyncio.Event()
+
+        async def handle(_: Message) -> None:
+            await transport.close()
+            after.set()
+
+        transport.subscribe("a", handle)
+        transport.publish("a")
+        await asyncio.wait_for(after.wait(), 5)
+        async with asyncio.timeout(5):
+            while one.clients:  # noqa: ASYNC110 - the broker tells nobody
+                await asyncio.sleep(0.002)
