@@ -34,6 +34,22 @@ Source: CloudFormation user guide, "Get values stored in other services using dy
 
 DAYS: Final = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 
+ARCHITECTURE: Final = (
+    "MQTT clients in ClientCidr reach an active-standby pair of ActiveMQ brokers on one store, through one security group."
+    " The broker is made with its configuration, which holds the authorization map; its passwords come from one secret"
+    " for each user."
+)
+WHY: Final = {
+    "AWS::SecretsManager::Secret": "A user's password is made here, so that it is in no file and in no template.",
+    "AWS::EC2::SecurityGroup": "Only clients in ClientCidr reach the brokers, and only on the ports that are used.",
+    "AWS::Logs::ResourcePolicy": "Amazon MQ writes its logs only where it is allowed to before the broker is made.",
+    "AWS::AmazonMQ::Configuration": "Without the authorization map any user may do anything.",
+    "AWS::AmazonMQ::Broker": "A pair in two availability zones goes on when one of them, or one broker, is lost.",
+}
+"""Why each type of resource is there: CloudFormation's context metadata, for people and programs that read a stack."""
+
+_CONTEXT: Final = "com.aws.cloudformation.Context"
+
 Json = dict[str, Any]
 
 
@@ -54,25 +70,21 @@ def build(permissions: Permissions) -> Json:
             " template; leave some out, and add them to the broker with `aws mq create-user`"
         )
     secrets = _secret_names(permissions)
+    resources = {
+        **{secret: _secret(user) for user, secret in secrets.items()},
+        "SecurityGroup": _security_group(permissions),
+        "LogPolicy": _log_policy(),
+        "Configuration": _configuration(permissions),
+        "Broker": _broker(permissions, secrets),
+    }
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"Amazon MQ for ActiveMQ: the active-standby pair {permissions.name}, made by switchgear",
+        "Metadata": {_CONTEXT: {"arch": ARCHITECTURE}},
         "Parameters": _parameters(permissions),
         "Resources": {
-            **{secret: _secret(user) for user, secret in secrets.items()},
-            "SecurityGroup": _security_group(permissions),
-            "LogPolicy": _log_policy(),
-            "Configuration": {
-                "Type": "AWS::AmazonMQ::Configuration",
-                "Properties": {
-                    "Name": {"Ref": "BrokerName"},
-                    "Description": "Made by switchgear activemq template",
-                    "EngineType": "ACTIVEMQ",
-                    "EngineVersion": {"Ref": "EngineVersion"},
-                    "Data": {"Fn::Base64": broker_xml.amazon(permissions)},
-                },
-            },
-            "Broker": _broker(permissions, secrets),
+            name: {"Type": each["Type"], "Metadata": {_CONTEXT: {"why": WHY[each["Type"]]}}, **each}
+            for name, each in resources.items()
         },
         "Outputs": {
             "BrokerId": {"Description": "For switchgear activemq endpoints and drill", "Value": {"Ref": "Broker"}},
@@ -183,6 +195,19 @@ def _log_policy() -> Json:
         "Properties": {
             "PolicyName": {"Fn::Sub": "${AWS::StackName}-amazon-mq"},
             "PolicyDocument": {"Fn::Sub": document},
+        },
+    }
+
+
+def _configuration(permissions: Permissions) -> Json:
+    return {
+        "Type": "AWS::AmazonMQ::Configuration",
+        "Properties": {
+            "Name": {"Ref": "BrokerName"},
+            "Description": "Made by switchgear activemq template",
+            "EngineType": "ACTIVEMQ",
+            "EngineVersion": {"Ref": "EngineVersion"},
+            "Data": {"Fn::Base64": broker_xml.amazon(permissions)},
         },
     }
 
