@@ -33,6 +33,8 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What botocore repeats, it repeats at once; how long it would have waited is not ours to test."""
     backoff = importlib.import_module("botocore.retries.standard").ExponentialBackoff
     monkeypatch.setattr(backoff, "delay_amount", lambda *_: 0.01)
+    bucket = importlib.import_module("botocore.retries.bucket").TokenBucket
+    monkeypatch.setattr(bucket.__init__, "__defaults__", (50.0,))  # what adaptive retries fall back to, a second
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from switchgear_iot_dns.dr import look
+from switchgear_iot_dns.dr import look, name_servers
 from switchgear_iot_dns.dr.errors import AwsTrouble, InvalidPlanFile
 from switchgear_iot_dns.dr.name_servers import DnsNameServers
 from switchgear_iot_dns.dr.operations import Wishes
@@ -181,8 +181,9 @@ def test_name_servers_may_be_left_alone(bench: Bench) -> None:
     assert bench.operations().apply("west", Wishes()).code == 0
 
 
-def test_a_silent_name_server_is_no_agreement(bench: Bench) -> None:
+def test_a_silent_name_server_is_no_agreement(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server that does not answer, or is not authoritative, agrees."""
+    monkeypatch.setattr(name_servers, "TIMEOUT", 0.5)
     bench.write(zone=f'id = "{bench.zone}"\nname_servers = ["{bench.dns.address}", "127.0.0.1:1"]')
     ((state, text),) = checks(bench, "name servers")
     assert (state, text) == ("failed", "1 of 2 name servers did not answer (127.0.0.1:1)")

@@ -12,6 +12,7 @@ from switchgear_iot_dns.dr.name_servers import DnsNameServers
 from switchgear_iot_dns.dr.operations import Operations
 from switchgear_iot_dns.dr.plan_file import load
 from switchgear_iot_dns.dr.route53 import Route53Records
+from switchgear_iot_dns.dr.settings import host_name
 from switchgear_iot_dns.dr.show import Quiet
 from switchgear_iot_dns.dr.testing.clock import SteppingClock
 from switchgear_iot_dns.dr.testing.fleets import ListedFleet
@@ -67,6 +68,8 @@ class Bench:
     clients: dict[str, list[str]] = field(factory=lambda: {ONE: ["press-1", "press-2"], TWO: ["lathe-1"]})
     more: dict[str, str] = field(factory=dict)
     zone: str = field(init=False)
+    _leads: dict[str, str] = field(factory=dict, init=False)
+    _records: Route53Records | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         made = self.aws.client("route53").create_hosted_zone(Name="example.com", CallerReference="test")
@@ -93,7 +96,7 @@ class Bench:
 
     def _home(self, client_id: str) -> Any:
         domain = next(name for name, ids in self.clients.items() if client_id in ids)
-        return self.aws.fleets[self.region_of(domain)]
+        return self.aws.fleets[self._leads[domain]]
 
     def set_records(self, mode: dict[str, str], *, ttl: int = 0) -> None:
         """Put CNAMEs there, by force."""
@@ -104,7 +107,7 @@ class Bench:
         """Put a record set there, by force and as somebody else would."""
         self.change("UPSERT", name, kind, values, ttl=ttl, **more)
         if kind == "CNAME":
-            self.dns.set_cname(name, values[0], ttl=ttl)
+            self._lead(name, values[0], ttl)
 
     def change(self, action: str, name: str, kind: str, values: list[str], *, ttl: int = 60, **more: Any) -> None:
         """One change of a record set, as somebody else would make it."""
@@ -119,11 +122,19 @@ class Bench:
         """The name servers learn what Route 53 was told."""
         for each in changes:
             if each.type == "CNAME" and each.action != "DELETE":
-                self.dns.set_cname(each.name, each.values[0], ttl=each.ttl or 0)
+                self._lead(each.name, each.values[0], each.ttl or 0)
+
+    def _lead(self, name: str, target: str, ttl: int) -> None:
+        self.dns.set_cname(name, target, ttl=ttl)
+        region = next((region for region, host in TARGETS.get(name, {}).items() if host == host_name(target)), None)
+        if region is not None:
+            self._leads[name] = region
 
     def records(self, name: str) -> tuple[Record, ...]:
         """All record sets at *name*."""
-        return Route53Records(self.client_of_aws(), self.zone).read(name)
+        if self._records is None:
+            self._records = Route53Records(self.client_of_aws(), self.zone)
+        return self._records.read(name)
 
     def region_of(self, name: str) -> str:
         """Where Route 53 leads *name*."""

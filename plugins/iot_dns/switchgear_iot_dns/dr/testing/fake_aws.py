@@ -12,6 +12,7 @@ from __future__ import annotations
 import http.client
 import importlib
 import json
+import logging
 import re
 import threading
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.testing.fleets import Fleet
 
 _SCOPE: Final = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
-_ANY: Final = re.compile("")
+_LOG: Final = logging.getLogger("werkzeug")
 
 
 @frozen
@@ -104,6 +105,8 @@ class FakeAws:
     _stop: threading.Event = field(factory=threading.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._log_level = _LOG.level
+        _LOG.setLevel(logging.WARNING)  # moto's server has a line for each request
         self._moto = importlib.import_module("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._moto.start()
         fake = self
@@ -118,6 +121,7 @@ class FakeAws:
         self.reset()
 
     _thread: threading.Thread = field(init=False)
+    _log_level: int = field(init=False)
 
     def __enter__(self) -> Self:
         return self
@@ -165,6 +169,7 @@ class FakeAws:
         self._thread.join()
         self._server.server_close()
         self._moto.stop()
+        _LOG.setLevel(self._log_level)
 
     # Faults
 
