@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -10,10 +11,13 @@ from attrs import define, field
 from switchgear_iot_dns.dr.errors import InvalidClientId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 LONGEST: Final = 128
 """Characters of a client id at AWS IoT (API reference, DeleteConnection)."""
+
+_ODD: Final = re.compile(r"[/%$?#\s]")
+_ENCODED: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
 def check(client_id: str, where: str) -> str:
@@ -35,11 +39,26 @@ def check(client_id: str, where: str) -> str:
         why = f"has {len(client_id)} characters; AWS IoT takes at most {LONGEST}"
     elif not client_id.isprintable():
         why = "holds a control character"
-    elif client_id in {".", ".."}:
+    elif not is_nameable(client_id):
         why = "is a step in a path, so that no request can name it"
     else:
         return client_id
     raise InvalidClientId(client_id, where, why)
+
+
+def is_nameable(client_id: str) -> bool:
+    """Whether a request can name *client_id*, whatever else it holds: its path must not lead elsewhere."""
+    return client_id not in {"", ".", ".."}
+
+
+def remark(client_ids: Sequence[str]) -> str | None:
+    """What somebody should know of ids that mean something else in a path; None when there are none."""
+    odd = [each for each in client_ids if _ODD.search(each)]
+    if not odd:
+        return None
+    text = f"{len(odd)} with slash, %, $, ?, # or a space, such as {odd[0]!r}: sent as written here, encoded once"
+    encoded = next((each for each in odd if _ENCODED.search(each)), None)
+    return text if encoded is None else f"{text}; {encoded!r} looks encoded already: write the id that the device has"
 
 
 def unique(client_ids: Iterable[str]) -> tuple[str, ...]:

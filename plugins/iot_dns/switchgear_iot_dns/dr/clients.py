@@ -19,8 +19,10 @@ PAGE = 100
 def ids_of(settings: Settings, domain: str, region: str, aws: Aws) -> tuple[str, ...]:
     """The ids of *domain*'s clients in *region*, which the domain leads to now.
 
+    What a person wrote is checked; what AWS IoT itself told is taken as it is.
+
     Raises:
-        InvalidClientId: one of them cannot be an id at AWS IoT.
+        InvalidClientId: one that a person wrote cannot be an id at AWS IoT.
         InvalidPlanFile: a file cannot be read.
         AwsTrouble, MissingPermission: the index cannot be asked.
     """
@@ -31,17 +33,18 @@ def ids_of(settings: Settings, domain: str, region: str, aws: Aws) -> tuple[str,
     if clients.source == "file":
         return client_ids.from_lines(_text(settings, domain), str(clients.file))
     if clients.source == "presence":
-        found = client_ids.from_presence(_text(settings, domain), str(clients.file))
+        found = client_ids.from_presence(_text(settings, domain, errors="replace"), str(clients.file))
         return found.connected(region)
     if clients.source == "index":
-        return tuple(client_ids.check(each, f"the fleet index of {region}") for each in _indexed(clients, region, aws))
+        return _indexed(clients, region, aws)
     return ()
 
 
-def _text(settings: Settings, domain: str) -> str:
+def _text(settings: Settings, domain: str, *, errors: str = "strict") -> str:
+    """What the file of the domain's clients holds; one that is being written may end within a letter."""
     path = Path(settings.domains[domain].clients.file or "")
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors=errors)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InvalidPlanFile(settings.path, f"domains.{domain}.clients.file", f"{path}: {why}") from error

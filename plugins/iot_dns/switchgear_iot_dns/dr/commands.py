@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json as json_module
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -94,10 +93,12 @@ def plan(
     json: Json = False,
 ) -> int:
     """Show what a mode would change; read only. Exit code 1: a check failed."""
+    from switchgear_iot_dns.dr import saved_plan
+
     with _operations(file, profile) as operations:
         made = operations.plan(mode)
         if out is not None:
-            _save(out, made)
+            saved_plan.save(out, made)
         _tell_plan(made, operations, as_json_line=json)
     return REFUSED if made.failed() else 0
 
@@ -121,9 +122,10 @@ def apply(
     json: Json = False,
 ) -> int:
     """Bring a mode about: records, then clients. An interrupted run goes on where it stopped."""
-    from switchgear_iot_dns.dr.operations import Wishes, load_saved
+    from switchgear_iot_dns.dr import saved_plan
+    from switchgear_iot_dns.dr.operations import Wishes
 
-    made = None if saved is None else load_saved(saved)
+    made = None if saved is None else saved_plan.load(saved)
     if made is not None and mode not in {None, made.mode}:
         raise InvalidPlanFile(str(saved), "mode", f"it is a plan of mode {made.mode}, not of {mode}")
     chosen = mode if made is None else made.mode
@@ -236,13 +238,6 @@ def _confirm(made: Plan, takes: str, *, settings_path: str, yes: bool, json: boo
         raise InvalidPlanFile(settings_path, "", "nobody can be asked here; give --yes")
     with show.paused():
         return typer.confirm("Switch?", err=True)
-
-
-def _save(out: Path, made: Plan) -> None:
-    try:
-        out.write_text(json_module.dumps(made.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InvalidPlanFile(str(out), "", error.strerror or str(error)) from error
 
 
 def _tell_plan(made: Plan, operations: Operations, *, as_json_line: bool) -> None:

@@ -10,6 +10,7 @@ The tree::
         ├── AwsTrouble                                  AWS refused or did not answer
         ├── Unfit                                       a check of the target failed
         ├── Locked                                      another operator is at work
+        │   └── InUse                                   another process on this machine is
         ├── StalePlan                                   the world, or the plan file, changed since
         ├── BrokenJournal                               it cannot be resumed from
         └── NotSwitched                                 the DNS phase failed; nobody was disconnected
@@ -110,6 +111,16 @@ class Locked(RegionSwitchError):
         self.name, self.holder = name, holder
         super().__init__(
             f"another operator is at work: {holder} (the TXT record {name}); if that run is dead, --force-unlock"
+        )
+
+
+class InUse(Locked):
+    """Another process on this machine has the run's journal."""
+
+    def __init__(self, path: str) -> None:
+        self.name = self.holder = path
+        RegionSwitchError.__init__(
+            self, f"another process on this machine is at work on this run, and has its journal {path}; wait for it"
         )
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from switchgear_iot_dns.dr.errors import BrokenJournal, Locked
+from switchgear_iot_dns.dr.errors import BrokenJournal, InUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Journal:
         """Open *path*, made if it is missing, and cut a torn line off.
 
         Raises:
-            Locked: another process has it.
+            InUse: another process has it.
             BrokenJournal: it is damaged.
         """
         self.path = path
@@ -124,7 +124,19 @@ def _claim(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise Locked(str(path), "another process on this machine resumes the same run") from None
+        raise InUse(str(path)) from None
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process on this machine has the journal *path* open for writing."""
+    try:
+        with path.open("rb") as file:
+            _claim(file.fileno(), path)
+    except InUse:
+        return True
+    except OSError:  # it cannot be read; who reads it next says so
+        return False
+    return False
 
 
 def runs(folder: Path) -> Iterator[Path]:

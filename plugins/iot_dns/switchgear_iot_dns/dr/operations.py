@@ -19,6 +19,7 @@ from switchgear_iot_dns.dr.errors import (
     REFUSED,
     BrokenJournal,
     InvalidPlanFile,
+    Locked,
     RegionSwitchError,
     StalePlan,
     Unfit,
@@ -94,12 +95,13 @@ class Operations:
             leads[name] = {"records": [str(each) for each in found], "region": region}
         regions = {name: told["region"] for name, told in leads.items()}
         latest = self._latest()
+        is_at_work = latest is not None and journals.is_in_use(self._path(latest.name))
         return {
             "zone": zone.name,
             "domains": leads,
             "modes": [mode for mode, wanted in self.settings.modes.items() if dict(wanted) == regions],
             "lock": Lock(records, zone.name).holder(),
-            "last_run": None if latest is None else report.facts(latest),
+            "last_run": None if latest is None else report.facts(latest, is_at_work=is_at_work),
         }
 
     def practice(self, mode: str) -> tuple[Plan, list[str]]:
@@ -142,6 +144,9 @@ class Operations:
             return self._resume(unfinished, wishes)
         decided = self.world.decided(mode)
         if not decided.changing:
+            lock = Lock(self.world.records, decided.zone_name)
+            if not wishes.force_unlock and (holder := lock.holder()) is not None:
+                raise Locked(lock.name, holder)  # the records may be theirs, and the clients not yet disconnected
             return Ended(code=DONE, text=f"nothing to do: the records are those of mode {mode}", plan=decided)
         if saved is not None:
             check_fresh(saved, decided)
@@ -238,14 +243,17 @@ class Operations:
             self.show.note(f"the lock {lock.name} could not be given back: {error}")
 
     def _report(self, run: Run) -> Path | None:
-        page = self._folder / f"{run.name}.html"
+        page, facts = self._folder / f"{run.name}.html", self._folder / f"{run.name}.json"
         told = json.dumps(report.facts(run), indent=2, ensure_ascii=False)
         try:
-            (self._folder / f"{run.name}.json").write_text(f"{told}\n", encoding="utf-8")
+            facts.write_text(f"{told}\n", encoding="utf-8")
             page.write_text(report.page(run), encoding="utf-8")
         except OSError as error:  # the run is what matters
             self.show.note(f"the report {page} could not be written: {error.strerror}")
             return None
+        except ImportError:
+            self.show.note("the report as a page needs jinja2: pip install 'switchgear-iot-dns[dr]'")
+            return facts
         return page
 
     def _regions(self, plan: Plan) -> Regions:
@@ -331,19 +339,3 @@ def _with_clients(plan: Plan, clients: dict[str, tuple[str, ...]]) -> Plan:
         for move in plan.moves
     )
     return evolve(plan, moves=moves)
-
-
-def load_saved(path: Path) -> Plan:
-    """The plan that ``switchgear dr plan --out`` saved in *path*.
-
-    Raises:
-        InvalidPlanFile: it cannot be read.
-        StalePlan: it was edited since.
-    """
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidPlanFile(str(path), "", error.strerror or str(error)) from error
-    except ValueError as error:
-        raise InvalidPlanFile(str(path), "", "it is no plan that `switchgear dr plan --out` saved") from error
-    return Plan.from_dict(facts if isinstance(facts, dict) else {}, str(path))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.settings import Settings
 
 VERSION: Final = 1
+NO_PLAN: Final = "it is no plan that `switchgear dr plan --out` saved"
 DEFAULT_TTL: Final = 60
 """Seconds of a new record whose TTL the plan file leaves out; AWS recommends 60 to 120 for records that fail over."""
 
@@ -162,13 +163,15 @@ class Plan:
             InvalidPlanFile: it is no saved plan.
             StalePlan: it was edited since it was saved.
         """
+        if "hash" not in facts:
+            raise InvalidPlanFile(where, "", NO_PLAN)
+        told = dict(facts)
+        told_hash, version = told.pop("hash"), told.get("version")
+        if version != VERSION:
+            raise InvalidPlanFile(where, "version", f"{version!r} is not {VERSION}, this program's")
+        if told_hash != _hash(told):
+            raise StalePlan(f"{where} was edited or damaged after it was saved")
         try:
-            told = dict(facts)
-            told_hash = told.pop("hash")
-            if told["version"] != VERSION:
-                raise InvalidPlanFile(where, "version", f"{told['version']!r} is not {VERSION}, this program's")
-            if told_hash != _hash(told):
-                raise StalePlan(f"{where} was edited or damaged after it was saved")
             return cls(
                 mode=told["mode"],
                 zone=told["zone"],
@@ -177,14 +180,14 @@ class Plan:
                 made_at=told["made_at"],
                 operator=told["operator"],
                 moves=tuple(Move.from_dict(each) for each in told["moves"]),
-                endpoints=told["endpoints"],
-                connects=told["connects_per_second"],
-                disconnects=told["disconnects_per_second"],
+                endpoints=dict(told["endpoints"]),
+                connects=dict(told["connects_per_second"]),
+                disconnects=dict(told["disconnects_per_second"]),
                 checks=tuple(Check(**each) for each in told["checks"]),
                 name_servers=tuple(told["name_servers"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidPlanFile(where, "", "it is no plan that `switchgear dr plan --out` saved") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidPlanFile(where, "", NO_PLAN) from error
 
 
 def _hash(facts: dict[str, Any]) -> str:
@@ -253,16 +256,16 @@ def _only_cname(domain: str, present: Sequence[Record]) -> Record | None:
 def rates(plan: Plan, settings: Settings) -> dict[tuple[str, str], float]:
     """How many a second each budget takes: ("disconnect", source region) and ("connect", target region).
 
-    A quota that is unknown does not bound; the pace of the plan file always does.
+    A quota that is unknown, or 0, does not bound; the pace of the plan file always does.
     """
     budgets: dict[tuple[str, str], float] = {}
     for move in plan.leading:
         assert move.source is not None
         quota = plan.disconnects.get(move.source)
         pace = settings.pace.disconnects_per_second
-        budgets["disconnect", move.source] = pace if quota is None else min(pace, quota)
+        budgets["disconnect", move.source] = min(pace, quota) if quota else pace
         connects = plan.connects.get(move.target)
-        if connects is not None:
+        if connects:
             budgets["connect", move.target] = connects * settings.pace.connect_share
     return budgets
 
@@ -287,7 +290,7 @@ def check_fresh(saved: Plan, now: Plan) -> None:
         raise StalePlan("the plan file was edited since")
     if saved.zone != now.zone:
         raise StalePlan(f"it is for the zone {saved.zone}, not {now.zone}")
-    for was, is_now in zip(saved.moves, now.moves, strict=True):
+    for was, is_now in zip(saved.moves, now.moves, strict=False):  # another number of them differs below
         if was.before != is_now.before:
             raise StalePlan(f"{was.domain} was '{was.before or 'absent'}' and is '{is_now.before or 'absent'}' now")
     if saved.basis() != now.basis():

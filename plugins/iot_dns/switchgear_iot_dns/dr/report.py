@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.state import Run
 
 
-def summary(run: Run) -> str:
-    """Where *run* stands, in one line."""
+def summary(run: Run, *, is_at_work: bool = False) -> str:
+    """Where *run* stands, in one line; *is_at_work* says that a process carries it out at this moment."""
     victims = run.victims
     gone = sum(run.results.get(key(victim)) in GONE for victim in victims)
     clients = f"{gone} of {len(victims)} clients disconnected, {len(run.arrived)} arrived"
@@ -24,11 +25,12 @@ def summary(run: Run) -> str:
     if run.outcome is not None:
         return f"{run.outcome.value}: {run.outcome_why}"
     now = next((phase for phase in Phase if phase in run.started and not run.has(phase)), None)
-    where = f"interrupted in the phase '{now.value}'" if now is not None else "interrupted between two phases"
-    return f"{where}; {clients}"
+    word = "at work" if is_at_work else "interrupted"
+    where = f"in the phase '{now.value}'" if now is not None else "between two phases"
+    return f"{word} {where}; {clients}"
 
 
-def facts(run: Run) -> dict[str, Any]:
+def facts(run: Run, *, is_at_work: bool = False) -> dict[str, Any]:
     """The report as JSON has it; times are seconds since 1970, null where a thing has not happened."""
     results = Counter(run.results.values())
     missing = [v for v in run.victims if run.results.get(key(v)) in EXPECTED and key(v) not in run.arrived]
@@ -40,7 +42,7 @@ def facts(run: Run) -> dict[str, Any]:
         "undoes": run.undoes,
         "outcome": run.outcome.name.lower() if run.outcome is not None else "unfinished",
         "why": run.outcome_why,
-        "summary": summary(run),
+        "summary": summary(run, is_at_work=is_at_work),
         "began_at": run.began_at,
         "ended_at": run.ended_at,
         "resumed_at": run.resumes,
@@ -76,15 +78,23 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def page(run: Run) -> str:
-    """The report as one HTML page that needs nothing else: no script, no picture, no font from elsewhere."""
+    """The report as one HTML page that needs nothing else: no script, no picture, no font from elsewhere.
+
+    Raises:
+        ImportError: jinja2, of the extra ``dr``, is missing.
+    """
+    return str(_template().render(told=facts(run), picture=timeline.svg(run)))
+
+
+@functools.cache
+def _template() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("switchgear_iot_dns.dr", "pages"), autoescape=True, trim_blocks=True
     )
     environment.filters["clock"] = _clock
-    picture = timeline.svg(run)
-    return environment.get_template("report.html").render(told=facts(run), picture=picture)
+    return environment.get_template("report.html")
 
 
 def _clock(at: float | None) -> str:

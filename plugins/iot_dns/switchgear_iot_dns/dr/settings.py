@@ -22,7 +22,11 @@ AUTHORITATIVE: Final = ("required", "off")
 
 _REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))+", re.IGNORECASE)
-_PLACE: Final = re.compile(r"[^\s:/]+:\d{1,5}")
+_PLACE: Final = re.compile(r"[^\s:/]+:(?P<port>\d{1,5})")
+_ENDPOINT: Final = re.compile(r"(https?://)?[\w.-]+(:(?P<port>\d{1,5}))?/?", re.ASCII)
+_SERVER: Final = re.compile(
+    r"[\w.-]+(:(?P<port>\d{1,5}))?|[0-9a-f:]*:[0-9a-f:.]*:[0-9a-f:.]*", re.ASCII | re.IGNORECASE
+)
 
 
 def host_name(text: str) -> str:
@@ -40,13 +44,24 @@ def is_host_name(text: object) -> bool:
     return isinstance(text, str) and len(text) <= 253 and _NAME.fullmatch(host_name(text)) is not None
 
 
+def _is_place(pattern: re.Pattern[str], value: object) -> bool:
+    """Whether *value* is written like *pattern*, with a port that there is or with none."""
+    found = pattern.fullmatch(value) if isinstance(value, str) else None
+    return found is not None and 0 < int(found["port"] or 1) < 65536
+
+
 def _place(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and not (isinstance(value, str) and _PLACE.fullmatch(value)):
+    if value is not None and not _is_place(_PLACE, value):
         raise checks.refuse(attribute.name, value, "HOST:PORT")
 
 
+def _endpoint(_: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not _is_place(_ENDPOINT, value):
+        raise checks.refuse(attribute.name, value, "host name such as a1b2c3-ats.iot.us-east-1.amazonaws.com")
+
+
 def _places(_: object, attribute: Attribute[Any], value: object) -> None:
-    if not isinstance(value, tuple) or not all(isinstance(each, str) and each for each in value):
+    if not isinstance(value, tuple) or not all(_is_place(_SERVER, each) for each in value):
         raise checks.refuse(attribute.name, value, "list of ADDRESS or ADDRESS:PORT")
 
 
@@ -92,7 +107,7 @@ class Region:
         handshake_to: Make the TLS handshake with this HOST:PORT instead of the target: a tunnel.
     """
 
-    data_endpoint: str | None = field(default=None, validator=checks.text())
+    data_endpoint: str | None = field(default=None, validator=_endpoint)
     connects_per_second: float | None = field(default=None, validator=checks.rate(optional=True))
     disconnects_per_second: float | None = field(default=None, validator=checks.rate(optional=True))
     handshake_to: str | None = field(default=None, validator=_place)

@@ -90,9 +90,11 @@ class PresenceSightings:
     def refresh(self) -> None:
         """See `Sightings.refresh`."""
         try:
-            self._presence = client_ids.from_presence(Path(self._file).read_text(encoding="utf-8"), self._file)
+            text = Path(self._file).read_text(encoding="utf-8", errors="replace")  # the end may be torn in a letter
         except OSError:
             self._presence = None
+        else:
+            self._presence = client_ids.from_presence(text, self._file)
 
     def look(self, region: str, client_id: str) -> Sighting | None:
         """See `Sightings.look`."""

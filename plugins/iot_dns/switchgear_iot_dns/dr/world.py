@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from switchgear_iot_dns.dr import clients, look
+from switchgear_iot_dns.dr import client_ids, clients, look
 from switchgear_iot_dns.dr.errors import AwsTrouble, RegionSwitchError
 from switchgear_iot_dns.dr.name_servers import disagreement
 from switchgear_iot_dns.dr.plan import Check, Move, Plan, decide
@@ -96,13 +96,13 @@ class World:
         quotas = {region: look.quotas(self.settings, region, self.aws) for region in sorted(sources | targets)}
         moves = []
         for move in plan.moves:
-            led, check = self._clients(move, cached) if move.leads else (move, None)
+            led, told = self._clients(move, cached) if move.leads else (move, [])
             moves.append(led)
-            checks += [check] if check is not None else []
+            checks += told
         for region in sorted(targets):
             connects = quotas[region][0]
             text = "unknown; it does not bound the pace" if connects is None else f"{connects:g} a second"
-            state = "unknown" if connects is None else "ok"
+            state = "unknown" if connects is None else "ok" if connects else "failed"
             checks.append(Check(what="CONNECT quota", where=region, state=state, text=text))
         return evolve(
             plan,
@@ -125,7 +125,7 @@ class World:
             checks.append(Check(what="name servers", where=move.domain, state="failed" if wrong else "ok", text=text))
         return checks
 
-    def _clients(self, move: Move, cached: Plan | None) -> tuple[Move, Check]:
+    def _clients(self, move: Move, cached: Plan | None) -> tuple[Move, list[Check]]:
         """*move* with its clients; those of *cached* where the old region cannot list them."""
         assert move.source is not None
         where = f"{move.domain} in {move.source}"
@@ -136,13 +136,19 @@ class World:
                 raise
             known = next((m.clients for m in cached.moves if m.domain == move.domain), ()) if cached else ()
             text = f"{error.why}; {len(known)} known from the saved plan" if known else f"{error.why}; nobody is known"
-            return evolve(move, clients=known), Check(what="clients", where=where, state="unknown", text=text)
+            return evolve(move, clients=known), [Check(what="clients", where=where, state="unknown", text=text)]
         if found and not self.aws.has("iot-data", "delete_connection", region=move.source):
             raise RegionSwitchError(
                 "this boto3 has no DeleteConnection of iot-data: pip install --upgrade boto3 (1.40.6 or newer);"
                 " nothing was changed"
             )
         source = self.settings.domains[move.domain].clients.source
-        text = f"{len(found)} to disconnect" if source != "none" else "none named: nobody will be disconnected"
-        state = "ok" if found else "note"
-        return evolve(move, clients=found), Check(what="clients", where=where, state=state, text=text)
+        named = tuple(filter(client_ids.is_nameable, found))
+        text = f"{len(named)} to disconnect" if source != "none" else "none named: nobody will be disconnected"
+        checks = [Check(what="clients", where=where, state="ok" if named else "note", text=text)]
+        if len(named) < len(found):
+            text = f"{len(found) - len(named)} called . or .., which no request can name: left alone"
+            checks.append(Check(what="client ids", where=where, state="note", text=text))
+        if remark := client_ids.remark(named):
+            checks.append(Check(what="client ids", where=where, state="note", text=remark))
+        return evolve(move, clients=named), checks

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
+from switchgear_iot_dns.dr import saved_plan
 from switchgear_iot_dns.dr.errors import (
     AwsTrouble,
     Locked,
@@ -19,7 +20,7 @@ from switchgear_iot_dns.dr.errors import (
 )
 from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.lock import Lock
-from switchgear_iot_dns.dr.operations import Wishes, load_saved
+from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
@@ -374,14 +375,14 @@ def test_a_missing_permission_stops_before_the_switch(bench: Bench) -> None:
 
 def test_a_saved_plan_is_applied(bench: Bench) -> None:
     """A plan that was saved a moment ago counts as stale."""
-    saved = load_saved(save(bench, bench.operations().plan("west")))
+    saved = saved_plan.load(save(bench, bench.operations().plan("west")))
     assert bench.operations().apply("west", Wishes(), saved=saved).code == 0
     assert bench.connected(WEST) == EVERYBODY
 
 
 def test_a_saved_plan_is_stale_when_a_record_changed(bench: Bench) -> None:
     """A saved plan is applied to a record that is not what it was."""
-    saved = load_saved(save(bench, bench.operations().plan("west")))
+    saved = saved_plan.load(save(bench, bench.operations().plan("west")))
     bench.set_records({ONE: EAST}, ttl=77)
     with pytest.raises(StalePlan, match=r"mqtt1\.example\.com was '.* 0 CNAME .*' and is '.* 77 CNAME .*' now"):
         bench.operations().apply("west", Wishes(), saved=saved)
@@ -402,7 +403,7 @@ def test_an_edited_plan_is_refused(bench: Bench) -> None:
     path = save(bench, plan)
     path.write_text(path.read_text().replace("press-2", "press-3"))
     with pytest.raises(StalePlan, match="was edited or damaged"):
-        load_saved(path)
+        saved_plan.load(path)
 
 
 def test_a_saved_plan_whose_work_is_done_is_no_error(bench: Bench) -> None:

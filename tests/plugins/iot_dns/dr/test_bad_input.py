@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear.cli.app import main
-from switchgear_iot_dns.dr import client_ids
-from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidClientId, InvalidPlanFile, RegionSwitchError
+from switchgear_iot_dns.dr import plan, report
+from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, RegionSwitchError
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
 
@@ -109,39 +110,6 @@ def test_an_unknown_mode(bench: Bench, capsys: pytest.CaptureFixture[str]) -> No
     assert "modes.north: there is no such mode; modes: east, split, swapped, west" in line
 
 
-@pytest.mark.parametrize(
-    ("client_id", "why"),
-    [
-        ("$aws-thing", "begins with $, which AWS IoT does not take"),
-        (" press-9", "has white space at an end; take it away"),
-        ("press-9 ", "has white space at an end; take it away"),
-        ("x" * 129, "has 129 characters; AWS IoT takes at most 128"),
-        ("..", "is a step in a path, so that no request can name it"),
-        (".", "is a step in a path, so that no request can name it"),
-        ("", "is empty"),
-        ("a\tb", "holds a control character"),
-    ],
-)
-def test_a_client_id_that_cannot_be(bench: Bench, capsys: pytest.CaptureFixture[str], client_id: str, why: str) -> None:
-    """A client id that no request can name is sent, or is skipped in silence."""
-    bench.clients[ONE].append(client_id)
-    bench.write()
-    code, line = refused(bench, capsys)
-    assert code == 2
-    assert f"domains.{ONE}.clients.ids: the client id" in line
-    assert why in line
-
-
-@pytest.mark.parametrize("client_id", ["plant/line 1/press", "100%", "a%2Fb", "cost$", "a b", "ä+#?&="])
-def test_odd_client_ids_are_named_exactly(bench: Bench, client_id: str) -> None:
-    """A client id with a slash, a per cent sign, a dollar sign or a space is encoded twice: another session ends."""
-    bench.clients[ONE] = [client_id]
-    bench.home()
-    bench.write()
-    assert bench.operations().apply("west", Wishes()).code == 0
-    assert bench.connected(WEST) == sorted([client_id, "lathe-1"])
-
-
 def test_an_old_boto3(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A boto3 without DeleteConnection is found out after the records are switched."""
     from switchgear_iot_dns.dr.aws import Aws
@@ -157,14 +125,25 @@ def test_an_old_boto3(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypa
 
 def test_no_boto3(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the command gives a traceback."""
-    import sys
-
     monkeypatch.setitem(sys.modules, "boto3", None)
     code = main(["dr", "plan", "west", "--file", str(bench.folder / "dr.toml")])
     assert (code, capsys.readouterr().err) == (
         1,
         "switchgear: this needs boto3: pip install 'switchgear-iot-dns[dr]'\n",
     )
+
+
+def test_no_jinja2(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without jinja2 a switch ends in a traceback with the lock held, or is not made at all."""
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    report._template.cache_clear()
+    path = bench.write(waits="resolvers = 0\ncanary = 5\nverify = 5")
+    code = main(["dr", "apply", "west", "--yes", "--file", str(path)])
+    told = capsys.readouterr()
+    assert code == 0
+    assert told.err == "switchgear: the report as a page needs jinja2: pip install 'switchgear-iot-dns[dr]'\n"
+    assert told.out.endswith(".json\n")
+    assert bench.operations().status()["lock"] is None
 
 
 @pytest.mark.parametrize(
@@ -267,6 +246,18 @@ def test_a_saved_plan_that_is_none(bench: Bench, capsys: pytest.CaptureFixture[s
     assert (code, "No such file or directory" in line) == (2, True)
 
 
+@pytest.mark.parametrize("wrong", [{"moves": []}, {"endpoints": 3}, {"connects_per_second": "ab"}, {"mode": "north"}])
+def test_a_saved_plan_with_a_forged_hash(
+    bench: Bench, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
+) -> None:
+    """A saved plan that somebody wrote by hand, with a hash that fits, gives a traceback or is applied."""
+    facts = {**bench.operations().plan("west").as_dict(), **wrong}
+    facts["hash"] = plan._hash({key: value for key, value in facts.items() if key != "hash"})
+    (bench.folder / "saved.json").write_text(json.dumps(facts))
+    code, _ = refused(bench, capsys, "apply", "--plan", str(bench.folder / "saved.json"), "--yes")
+    assert code in {2, 4}
+
+
 def test_a_stale_plan(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """A stale plan is applied, or has another exit code than 4."""
     saved = str(bench.folder / "saved.json")
@@ -285,12 +276,6 @@ def test_a_file_of_ids_that_cannot_be_read(bench: Bench, capsys: pytest.CaptureF
     code, line = refused(bench, capsys)
     assert code == 2
     assert f"domains.{ONE}.clients.file: {bench.folder / 'ids.txt'}: No such file or directory" in line
-
-
-def test_a_presence_file_that_is_none() -> None:
-    """A file of something else counts as events."""
-    with pytest.raises(InvalidClientId, match=r"seen, line 1: .* is no line of `dr watch`"):
-        client_ids.from_presence("hello\nworld\n", "seen")
 
 
 def test_errors_have_facts() -> None:

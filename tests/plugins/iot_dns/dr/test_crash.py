@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from switchgear_iot_dns.dr.errors import Locked, NotSwitched, StalePlan
+from switchgear_iot_dns.dr.errors import InUse, Locked, NotSwitched, StalePlan
 from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.state import Phase
@@ -197,8 +197,37 @@ def test_two_processes_do_not_resume_one_run(bench: Bench) -> None:
     bench.aws.on_change = lambda _: None  # the name servers never follow
     with pytest.raises(NotSwitched):
         bench.operations().apply("west", Wishes())
-    with Journal(bench.journals()[-1]), pytest.raises(Locked, match="another process on this machine"):
+    with Journal(bench.journals()[-1]):
+        with pytest.raises(InUse, match="another process on this machine is at work on this run"):
+            bench.operations().apply("west", Wishes())
+        assert "force-unlock" not in str(InUse("x"))
+
+
+def test_status_tells_a_run_at_work_from_one_that_died(bench: Bench, crash: Crasher) -> None:
+    """The status of a run that another process carries out says that it was interrupted."""
+    crash(lambda entry, _: entry == "changed")
+    with pytest.raises(Crash):
         bench.operations().apply("west", Wishes())
+    crash.lift()
+    with Journal(bench.journals()[-1]):
+        assert (
+            bench.operations().status()["last_run"]["summary"].startswith("at work in the phase 'change the records'")
+        )
+    assert (
+        bench.operations().status()["last_run"]["summary"].startswith("interrupted in the phase 'change the records'")
+    )
+
+
+def test_records_that_somebody_else_is_switching_are_not_done(bench: Bench, crash: Crasher) -> None:
+    """A second operator hears that there is nothing to do, while the clients of the first's run are still to come."""
+    crash(lambda entry, facts: (entry, facts.get("phase")) == ("finished", "CHANGE"))
+    with pytest.raises(Crash):
+        bench.operations().apply("west", Wishes())
+    crash.lift()
+    (bench.folder / "dr-journal").rename(bench.folder / "elsewhere")  # another machine
+    with pytest.raises(Locked):
+        bench.operations().apply("west", Wishes())
+    assert bench.operations().apply("west", Wishes(force_unlock=True)).text.startswith("nothing to do")
 
 
 KILLED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -81,6 +82,10 @@ DOMAIN = '[domains."M.example.com."]'
         ("[zone]", "waits = {total = 0}\n[zone]", "waits.total: 0 is not a number of seconds above 0"),
         ("[zone]", 'handshake = {port = "x"}\n[zone]', "handshake.port: 'x' is not a whole number from 1 to 65535"),
         ("[zone]", 'regions.us-east-1.handshake_to = "x"\n[zone]', "regions.us-east-1.handshake_to: 'x' is not a HOST:PORT"),
+        ("[zone]", 'regions.us-east-1.handshake_to = "x:99999"\n[zone]', "regions.us-east-1.handshake_to: 'x:99999' is not a HOST:PORT"),
+        ("[zone]", 'regions.us-east-1.data_endpoint = "::: x"\n[zone]', "regions.us-east-1.data_endpoint: '::: x' is not a host name"),
+        ('id = "Z1"', 'id = "Z1"\nname_servers = ["10.0.0.2:99999"]', "zone.name_servers: ('10.0.0.2:99999',) is not a list of ADDRESS"),
+        ('id = "Z1"', 'id = "Z1"\nname_servers = ["no server"]', "zone.name_servers: ('no server',) is not a list of ADDRESS"),
     ],
 )  # fmt: skip
 def test_the_wrong_key_is_named(tmp_path: Path, before: str, after: str, line: str) -> None:
@@ -107,6 +112,16 @@ def test_clients_have_to_come_from_somewhere(tmp_path: Path, clients: str, line:
     """A source without what it reads is taken for one that names nobody."""
     with pytest.raises(InvalidPlanFile, match=re.escape(line)):
         load(written(tmp_path, GOOD.replace(DOMAIN, f"{DOMAIN}\nclients = {{{clients.replace(chr(10), ', ')}}}")))
+
+
+def test_places_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    """A name server or an endpoint that is right is refused."""
+    servers = ("10.0.0.2", "10.0.0.2:5353", "ns-1.example.net", "2001:db8::2", "::1")
+    text = GOOD.replace('id = "Z1"', f'id = "Z1"\nname_servers = {json.dumps(servers)}')
+    for endpoint in ("a1-ats.iot.us-east-1.amazonaws.com", "https://vpce-1.example.com:8443/", "http://127.0.0.1:80"):
+        read = load(written(tmp_path, f'regions.us-east-1.data_endpoint = "{endpoint}"\n{text}'))
+        assert read.region("us-east-1").data_endpoint == endpoint
+        assert read.zone.name_servers == servers
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
