@@ -186,6 +186,26 @@ class Registry:
         chosen.pop(DEFAULT, None)
         return (*chosen.values(), by_name[DEFAULT])
 
+    def select_checked(
+        self,
+        names: Sequence[str | object],
+        *,
+        extra: Sequence[object] = (),
+        disabled: Collection[str] = (),
+        options: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> tuple[LoadedPlugin, ...]:
+        """As `select`, once each plugin has found nothing wrong with its *options*.
+
+        Raises:
+            ConfigurationError: what a plugin's ``check_options`` says, unchanged.
+            PluginError, UnknownPlugin: as for `select`.
+        """
+        chosen = self.select(names, extra=extra, disabled=disabled)
+        for plugin in chosen:
+            if "check_options" in plugin.hooks:
+                self._build(plugin, "check_options", options=(options or {}).get(plugin.name, {}))
+        return chosen
+
     def strategies(
         self,
         names: Sequence[str | object],
@@ -200,15 +220,10 @@ class Registry:
         """The strategy calls of one transport; see `select` for who is called and `Strategies` for the rest.
 
         Raises:
-            ConfigurationError: what a plugin's ``check_options`` says of its *options*, unchanged.
-            PluginError, UnknownPlugin: as for `select`.
+            ConfigurationError, PluginError, UnknownPlugin: as for `select_checked`.
         """
-        chosen = self.select(names, extra=extra, disabled=disabled)
-        for plugin in chosen:
-            if "check_options" in plugin.hooks:
-                self._build(plugin, "check_options", options=(options or {}).get(plugin.name, {}))
         return Strategies(
-            chosen,
+            self.select_checked(names, extra=extra, disabled=disabled, options=options),
             hook_timeout=hook_timeout,
             on_problem=on_problem or (lambda _plugin, _hook, _why: None),
             runner=runner or shared_runner(),

@@ -12,7 +12,7 @@ import switchgear
 from switchgear.doctor.asking import is_address
 from switchgear.doctor.finding import failed, passed, warned
 from switchgear.drivers.base import DriverSettings
-from switchgear.errors import SwitchgearError, redact
+from switchgear.errors import SwitchgearError, UnknownDriver, UnknownPlugin, redact
 from switchgear.plan import make_plan
 from switchgear.workers import LOOKUPS
 
@@ -48,7 +48,8 @@ async def look(
     try:
         lines = _plugins(profile, plan, registry)
     except SwitchgearError as error:
-        return None, [_profile(profile, plan), failed("plugins", str(error), "install it, or name another")]
+        way_out = "install it, or name another" if isinstance(error, UnknownDriver | UnknownPlugin) else wrong
+        return None, [_profile(profile, plan), failed("plugins", str(error), way_out)]
     return plan, [_profile(profile, plan), *_in_the_clear(profile, plan), *lines]
 
 
@@ -103,7 +104,7 @@ def _is_here(endpoint: Endpoint) -> bool:
 def _plugins(profile: Profile, plan: Plan, registry: Registry) -> list[Finding]:
     """The lines about what is installed. Raises a `SwitchgearError` where a plugin that is needed is not there."""
     named = tuple(each for each in plan.strategies if isinstance(each, str))
-    registry.select(named, disabled=profile.disable_plugins)
+    registry.select_checked(named, disabled=profile.disable_plugins, options=profile.plugin_options)
     driver = registry.provide_driver(
         profile.driver,
         settings(profile, plan.protocol, "switchgear-doctor", profile.connect_timeout),

@@ -485,12 +485,14 @@ async def test_a_check_that_breaks_is_a_line(bench: Any) -> None:
 
 
 async def test_profiles_that_cannot_work(bench: Any) -> None:
-    """An unknown scheme, plugin or driver is a line of its own, and nothing is dialled."""
+    """An unknown scheme, plugin or driver, and a plugin's wrong option, is a line of its own, and nothing is dialled."""
+    wrong = {"plugins": ["sdk_restart"], "plugin_options": {"sdk_restart": {"escalate_to": "explode"}}}
     async with bench() as b:
         for where, options, check, said in (
             ("carrier-pigeon://x", {}, "profile", "the scheme 'carrier-pigeon' is unknown"),
             ("mqtt://127.0.0.1:1", {"plugins": ["nightshift"]}, "plugins", "plugin 'nightshift': it is not installed"),
             ("mqtt://127.0.0.1:1", {"driver": "pigeon"}, "plugins", "no driver is called 'pigeon'"),
+            ("mqtt://127.0.0.1:1", wrong, "plugins", "'explode'"),
         ):
             report = await b.look(where, **options)
             line = b.line(report, check)
