@@ -17,7 +17,7 @@ from switchgear.errors import InvalidOption
 THREADS: Final = 1
 """Event-loop threads of the SDK's in this process, whatever the number of connections."""
 
-_ONCE: Final = threading.Lock()  # two threads may build their first transport at the same time
+_ONCE: Final = threading.RLock()  # two threads may build a transport; and a script called awscrt.py is imported in here
 
 
 @frozen
