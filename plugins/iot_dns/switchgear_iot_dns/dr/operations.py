@@ -154,7 +154,7 @@ class Operations:
 
     def rollback(self, wishes: Wishes, *, name: str | None = None) -> Ended:
         """Undo the last run, or the run *name*; or go on with undoing it."""
-        run = self._named(name) if name is not None else self._latest()
+        run = self._named(name) if name is not None else self._latest(is_undoable=True) or self._latest()
         if run is None:
             raise BrokenJournal(str(self._folder), "it holds no run; there is nothing to undo")
         if run.undoes is not None and run.is_open and name is None:
@@ -310,11 +310,14 @@ class Operations:
                 journal.write("ended", at=self.clock.now(), outcome=Outcome.ABANDONED.name, why=why)
         Lock(self.world.records, run.plan.zone_name).release(run.name)
 
-    def _latest(self) -> Run | None:
+    def _latest(self, *, is_undoable: bool = False) -> Run | None:
+        """The last run; *is_undoable* leaves out those that were abandoned before they changed anything."""
         for path in journals.runs(self._folder):
             entries, _ = journals.read(path)
             if entries:
-                return run_of(entries, str(path))
+                run = run_of(entries, str(path))
+                if run.is_open or run.change_asked or not is_undoable:
+                    return run
         return None
 
     def _named(self, name: str) -> Run:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, NotSwitched, StalePlan
+from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, Locked, NotSwitched, StalePlan
+from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.operations import Wishes
+from switchgear_iot_dns.dr.route53 import Route53Records
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
 
 if TYPE_CHECKING:
@@ -115,4 +117,14 @@ def test_a_rollback_does_not_ask_a_dead_region_for_its_clients(bench: Bench) -> 
     for each in EVERYBODY:
         bench.listed(EAST).connect(each)
     assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_a_run_that_never_began_is_not_the_last_one(bench: Bench) -> None:
+    """After an apply that the lock refused, rollback says that there is nothing to undo, and leaves the run before it."""
+    assert bench.operations().apply("west", Wishes()).code == 0
+    Lock(Route53Records(bench.client_of_aws(), bench.zone), "example.com").take("other", "alice", force=False)
+    with pytest.raises(Locked):
+        bench.operations().apply("split", Wishes())
+    assert bench.operations().rollback(Wishes(force_unlock=True)).code == 0
     assert bench.regions() == {ONE: EAST, TWO: EAST}
