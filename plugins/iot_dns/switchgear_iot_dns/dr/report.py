@@ -19,7 +19,9 @@ def summary(run: Run, *, is_at_work: bool = False) -> str:
     """Where *run* stands, in one line; *is_at_work* says that a process carries it out at this moment."""
     victims = run.victims
     gone = sum(run.results.get(key(victim)) in GONE for victim in victims)
-    clients = f"{gone} of {len(victims)} clients disconnected, {len(run.arrived)} arrived"
+    others = (("absent", "were not there"), ("unreachable", "in a region that did not answer"))
+    told = ", ".join(f"{run.count(result)} {words}" for result, words in others if run.count(result))
+    clients = f"{gone} of {len(victims)} clients disconnected{f' ({told})' if told else ''}, {len(run.arrived)} arrived"
     if run.outcome is Outcome.DONE:
         return f"done; {clients}" if victims else "done; no clients to disconnect"
     if run.outcome is not None:

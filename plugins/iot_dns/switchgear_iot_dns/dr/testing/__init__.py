@@ -5,7 +5,8 @@ It needs moto; nothing else of this distribution does.
 
 from switchgear_iot_dns.dr.testing.bench import Bench
 from switchgear_iot_dns.dr.testing.clock import SteppingClock
-from switchgear_iot_dns.dr.testing.fake_aws import FakeAws, Seen
+from switchgear_iot_dns.dr.testing.exchanges import Seen
+from switchgear_iot_dns.dr.testing.fake_aws import FakeAws
 from switchgear_iot_dns.dr.testing.fleets import BrokerFleet, Fleet, ListedFleet
 
 __all__ = ["Bench", "BrokerFleet", "FakeAws", "Fleet", "ListedFleet", "Seen", "SteppingClock"]

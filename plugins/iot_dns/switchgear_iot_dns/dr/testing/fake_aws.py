@@ -20,9 +20,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from switchgear_iot_dns.dr.testing import batches
+from switchgear_iot_dns.dr.testing.exchanges import Answer, Fault, Request, Seen, error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,43 +32,6 @@ if TYPE_CHECKING:
 
 _SCOPE: Final = re.compile(r"Credential=[^/]+/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 _LOG: Final = logging.getLogger("werkzeug")
-
-
-@frozen
-class Seen:
-    """A request: ``what`` is the method and the path, or the target of a JSON call."""
-
-    service: str
-    region: str
-    what: str
-
-
-@frozen
-class Answer:
-    """A status and a body."""
-
-    status: int
-    body: bytes
-    kind: str = "application/json"
-    headers: tuple[tuple[str, str], ...] = ()
-
-
-@define
-class _Fault:
-    service: str
-    region: str | None
-    what: re.Pattern[str]
-    act: Callable[[Seen, Callable[[], Answer]], Answer | None]
-    left: int | None
-
-    def strikes(self, seen: Seen) -> bool:
-        if self.left == 0 or seen.service != self.service or self.region not in {None, seen.region}:
-            return False
-        if not self.what.search(seen.what):
-            return False
-        if self.left is not None:
-            self.left -= 1
-        return True
 
 
 @define(eq=False)
@@ -95,7 +59,7 @@ class FakeAws:
     disconnects_per_second: float | None = None
     on_change: Callable[[list[batches.Change]], None] = lambda _: None
     seen: list[Seen] = field(factory=list)
-    _faults: list[_Fault] = field(factory=list, init=False)
+    _faults: list[Fault] = field(factory=list, init=False)
     _changed_at: dict[str, float] = field(factory=dict, init=False)
     _clients: dict[tuple[str, str], Any] = field(factory=dict, init=False)
     _took: dict[str, list[float]] = field(factory=dict, init=False)
@@ -229,7 +193,7 @@ class FakeAws:
 
     def _arm(self, service: str, region: str | None, what: str, act: Any, times: int | None) -> None:
         with self._lock:
-            self._faults.append(_Fault(service, region, re.compile(what), act, times))
+            self._faults.append(Fault(service, region, re.compile(what), act, times))
 
     # Answers
 
@@ -366,31 +330,6 @@ class FakeAws:
             return Answer(told.status, told.read(), told.getheader("Content-Type", "text/xml"), headers)
         finally:
             connection.close()
-
-
-@frozen
-class Request:
-    """A request as it came."""
-
-    method: str
-    path: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...]
-
-
-def error(service: str, code: str, status: int, message: str) -> Answer:
-    """An error as *service* words it."""
-    if service == "route53":
-        body = (
-            '<?xml version="1.0"?><ErrorResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Error>'
-            f"<Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
-        )
-        return Answer(status, body.encode(), "text/xml")
-    return Answer(
-        status,
-        json.dumps({"message": message, "__type": code}).encode(),
-        headers=(("x-amzn-errortype", code),),
-    )
 
 
 class _Handler(BaseHTTPRequestHandler):
