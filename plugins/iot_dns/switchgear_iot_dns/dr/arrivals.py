@@ -78,9 +78,7 @@ class Arrivals:
         while True:
             missing = [v for v in expected if key(v) not in self._run.arrived]
             self._sightings.refresh()
-            with ThreadPoolExecutor(self._workers, thread_name_prefix="switchgear-dr") as pool:
-                found = dict(zip(map(key, missing), pool.map(self._is_there, missing), strict=True))
-            self._write([v for v in missing if found[key(v)]])
+            found = self._round(missing, len(expected))
             unseen = {who for who, there in found.items() if there is None}
             count = Count(len(expected), len(expected) - sum(not there for there in found.values()), len(unseen))
             self._on_arrival(count.arrived, count.expected)
@@ -96,6 +94,22 @@ class Arrivals:
         with ThreadPoolExecutor(self._workers, thread_name_prefix="switchgear-dr") as pool:
             seen = pool.map(self._is_back, missing)
             return [victim for victim, is_back in zip(missing, seen, strict=True) if is_back]
+
+    def _round(self, missing: Sequence[Victim], expected: int) -> dict[tuple[str, str], bool | None]:
+        """Whether each of *missing* is there; who is, is written down and told each `PAUSE` of a long round."""
+        found: dict[tuple[str, str], bool | None] = {}
+        there: list[Victim] = []
+        written = self._clock.monotonic()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="switchgear-dr") as pool:
+            for victim, is_there in zip(missing, pool.map(self._is_there, missing), strict=True):
+                found[key(victim)] = is_there
+                there += [victim] if is_there else []
+                if self._clock.monotonic() - written >= PAUSE:
+                    self._write(there)
+                    self._on_arrival(expected - len(missing) + sum(map(bool, found.values())), expected)
+                    there, written = [], self._clock.monotonic()
+        self._write(there)
+        return found
 
     def _is_there(self, victim: Victim) -> bool | None:
         return self._connected(victim.target, victim.client_id)

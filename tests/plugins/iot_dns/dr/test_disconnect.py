@@ -318,3 +318,13 @@ def test_errors_of_the_data_plane_are_repeated(bench: Bench) -> None:
     bench.aws.fail("iotdata", "ServiceUnavailableException", 503, what=DELETE, times=2)
     assert bench.operations().apply("west", Wishes()).code == 0
     assert bench.connected(WEST) == EVERYBODY
+
+
+def test_arrivals_are_told_while_a_long_round_lasts(bench: Bench) -> None:
+    """Where looking for everybody takes long, all arrivals have the time of the last look, and the bar stands still."""
+    bench.write(pace="looks_per_second = 0.5\ncanary_share = 0\nworkers = 1")
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.run is not None
+    times = sorted(ended.run.arrived.values())
+    assert len(times) == 3
+    assert times[-1] - times[0] >= 2
