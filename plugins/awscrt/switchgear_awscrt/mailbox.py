@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger("switchgear.drivers.awscrt")
+
+
+BUSY: Final = 16
+"""Calls in one batch from which on more are expected: the loop then looks again by itself, and nobody wakes it."""
+
+PAUSE: Final = 0.001
+"""Seconds until it looks again. Woken by each first callback, the loop would take the GIL while the SDK's thread has the
+others of its batch to make, and both would wait for each other at every call: half the messages a second (measured)."""
 
 
 class Mailbox:
@@ -37,9 +45,16 @@ class Mailbox:
             log.debug("switchgear.callback_after_close")
 
     def _empty(self) -> None:
-        self._is_due = False  # before looking: what is posted from now on wakes the loop again
-        calls = self._calls
+        calls, made = self._calls, 0
         while calls:
             function, arguments = calls.popleft()
             function(*arguments)
+            made += 1
         self._after()
+        if made >= BUSY:
+            self._loop.call_later(PAUSE, self._empty)  # it stays due: nobody wakes the loop meanwhile
+            return
+        self._is_due = False
+        if calls and not self._is_due:  # posted between the last look and the line above
+            self._is_due = True
+            self._loop.call_soon(self._empty)
