@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.outbox.rows import BLOCK, Row
+from switchgear.outbox.rows import BLOCK, Row, checksum
 from switchgear.outbox.salvage import COLUMNS, as_row
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class OutboxFile:
         query = f"{_GATHER} (SELECT * FROM message WHERE {chosen})"  # noqa: S608 - our text
         numbers, data, count = self.db.execute(query, (after, before, wanted)).fetchone()
         rows = _split(numbers or "", data or "", count)
-        if rows is None or not all(row.is_sound for row in rows):
+        if rows is None:
             rows, bad = self._read_singly(chosen, (after, before, wanted))
         else:
             bad = []
@@ -258,7 +258,7 @@ _GATHER: Final = (
 
 
 def _split(numbers: str, text: str, count: int) -> list[Row] | None:
-    """The rows that `_GATHER` has gathered; None when some do not have the types of a row."""
+    """The rows that `_GATHER` has gathered; None when some do not have the types of a row, or are unsound."""
     rows: list[Row] = []
     at = 0
     try:
@@ -269,9 +269,10 @@ def _split(numbers: str, text: str, count: int) -> list[Row] | None:
             end = body + int(payload)
             last = end + int(extra)
             until = int(expiry) if expiry else None
-            rows.append(
-                Row(int(sequence), data[at:body], data[body:end], int(flags), data[end:last], 0, until, int(sum_))
-            )
+            parts = int(sequence), data[at:body], data[body:end], int(flags), data[end:last]
+            if checksum(*parts, until) != int(sum_) or parts[3] & 3 == 3:
+                return None
+            rows.append(Row(*parts, 0, until, int(sum_)))
             at = last
     except ValueError:
         return None

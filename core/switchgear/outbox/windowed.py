@@ -60,6 +60,7 @@ class WindowedOutbox(MemoryOutbox):
     _wants_prune: bool = field(default=False, init=False)
     _time: FileClock = field(init=False)
     _spilled_expiry: float | None = field(default=None, init=False)  # of the file's time: the first not in memory
+    _may_expire: bool = field(default=True, init=False)  # whether the file has to be asked for that
     _live: weakref.WeakValueDictionary[int, StoredDelivery] = field(factory=weakref.WeakValueDictionary, init=False)
     _expired: int = field(default=0, init=False)  # on disk, not told yet
 
@@ -205,26 +206,28 @@ class WindowedOutbox(MemoryOutbox):
         if is_all:
             self._is_spilling = False
             self._spilled_expiry = None
-        elif self._spilled_expiry is None:
+        elif self._spilled_expiry is None and self._may_expire:
             after, before = self._spilled()
             self._spilled_expiry = _seconds(file.next_expiry(after=after, before=before))
+            self._may_expire = self._spilled_expiry is not None  # what is spilled from now on says so itself
         self._wants_load = self._is_spilling and len(self.pending) < self._low
         self.room.notify_all()
 
     def _delivery_of(self, row: Row) -> StoredDelivery:
-        expires_at = None if row.expires_at is None else row.expires_at / 1000 - self._time.offset
+        sequence, topic, payload, flags, extra, _, until, _ = row
+        expires_at = None if until is None else until / 1000 - self._time.offset
         try:
-            properties = unpack_properties(row.extra) if row.extra else None
+            properties = unpack_properties(extra) if extra else None
         except (ValueError, TypeError, KeyError):  # of a version that knew other ones: the message counts for more
             properties = None
         delivery = StoredDelivery(
             self.writer,
             self.waits,
-            row.sequence,
-            row.topic.decode("utf-8", "replace"),
-            row.payload,
-            row.flags & 3,
-            row.flags & 4 != 0,
+            sequence,
+            topic.decode("utf-8", "replace"),
+            payload,
+            flags & 3,
+            flags & 4 != 0,
             properties,
             expires_at,
         )
