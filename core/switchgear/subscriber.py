@@ -36,6 +36,9 @@ UNCLAIMED: Final = 10.0
 """Seconds from the first connection on for which messages of a session that an earlier transport left are kept for a
 subscription that has not been made yet. Longer, and a filter that nobody makes again blocks the session for longer."""
 
+UNCLAIMED_QOS_0: Final = 32_768
+"""How many messages may be kept so before more of QoS 0 are dropped."""
+
 
 @define(eq=False)
 class Subscriber:
@@ -199,13 +202,21 @@ class Subscriber:
         if token is not None:
             ack = Ack(token, acks, len(wanted))
             acks.add(ack)
-            if not wanted and self._unclaimed is not None and not self._has_ended(message.topic):
-                ack.left = 1
-                self._unclaimed.append(Arrival(message, ack))
-            elif not wanted:
-                acks.settle()  # nobody wants it any more
+        if not wanted:
+            self._unwanted(Arrival(message, ack))
         for subscription in wanted:
             subscription._inbox.push(Arrival(message, ack))
+
+    def _unwanted(self, arrival: Arrival) -> None:
+        """Keep what may still be claimed; acknowledge what nobody wants any more."""
+        ack, kept = arrival.ack, self._unclaimed
+        has_room = kept is not None and (ack is not None or len(kept) < UNCLAIMED_QOS_0)  # the broker bounds the others
+        if kept is not None and has_room and not self._has_ended(arrival.message.topic):
+            if ack is not None:
+                ack.left = 1
+            kept.append(arrival)
+        elif ack is not None:
+            ack.queue.settle()
 
     def _has_ended(self, topic: str) -> bool:
         return any(topic_matches(bare_filter(name), topic) for name in self._ended)
@@ -218,8 +229,8 @@ class Subscriber:
             if not wanted:
                 self._unclaimed.append(arrival)
                 continue
-            assert arrival.ack is not None
-            arrival.ack.left = len(wanted)
+            if arrival.ack is not None:
+                arrival.ack.left = len(wanted)
             for subscription in wanted:
                 subscription._inbox.push(Arrival(arrival.message, arrival.ack))
 
@@ -228,9 +239,9 @@ class Subscriber:
         arrivals, self._unclaimed = self._unclaimed or [], None
         self._ended.clear()
         for arrival in arrivals:
-            assert arrival.ack is not None
-            arrival.ack.left = 0
-            arrival.ack.queue.settle()
+            if arrival.ack is not None:
+                arrival.ack.left = 0
+                arrival.ack.queue.settle()
         if arrivals:
             why = f"nobody subscribed to {arrivals[0].message.topic!r} within {UNCLAIMED:g} s of resuming the session"
             self.emit("message_dropped", count=len(arrivals), why=why)

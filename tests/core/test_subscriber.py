@@ -320,3 +320,23 @@ async def test_handler_that_closes_its_transport() -> None:
         async with asyncio.timeout(5):
             while one.clients:  # noqa: ASYNC110 - the broker tells nobody
                 await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(1000, 5), (3, 3)])
+async def test_qos_0_before_it_is_claimed(monkeypatch: pytest.MonkeyPatch, kept: int, expected: int) -> None:
+    """What a resumed session delivers at QoS 0 before the application has subscribed waits for it, within a bound."""
+    monkeypatch.setattr("switchgear.subscriber.UNCLAIMED_QOS_0", kept)
+    async with Broker() as one:
+        await one.start()
+        async with open_to(one) as first:
+            await first.subscribe("early/#", qos=0).ready(5)
+        async with open_to(one) as again, open_to(one, client_id="writer") as writer:
+            await again.wait_connected(5)
+            for number in range(5):
+                await writer.publish("early/1", str(number), qos=0)
+            async with asyncio.timeout(5):
+                while again.stats.received < 5:  # noqa: ASYNC110 - an arrival that nobody wants tells nobody
+                    await asyncio.sleep(0.002)
+            messages = again.subscribe("early/#", qos=0)
+            texts = [message.text for message in [await messages.get() for _ in range(expected)] if message]
+            assert texts == [str(number) for number in range(expected)]
