@@ -1,7 +1,6 @@
 """The file of a durable outbox: one SQLite database in WAL mode. Does I/O on that file; one thread at a time.
 
-Every call here makes few steps of SQLite, whatever the number of rows: Python's ``sqlite3`` gives the interpreter's lock
-away at each step, and waits up to 5 ms to have it back while another thread is busy (``sys.getswitchinterval``).
+Every call here makes few steps of SQLite, whatever the number of rows; `switchgear.outbox.gathering` says why.
 """
 
 from __future__ import annotations
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.outbox.rows import BLOCK, Row, checksum
+from switchgear.outbox.gathering import gather
+from switchgear.outbox.rows import BLOCK
 from switchgear.outbox.salvage import COLUMNS, as_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from switchgear.outbox.lock import FileLock
-    from switchgear.outbox.rows import Block
+    from switchgear.outbox.rows import Block, Content
     from switchgear.profile import Durability
 
 _BLOCKS: Final = (BLOCK, 16, 1)
@@ -132,7 +132,7 @@ class OutboxFile:
 
     def _delete(self, removed: Sequence[int]) -> None:
         single: list[int] = []
-        for first, last in _ranges(sorted(removed)):
+        for first, last in _ranges(sorted(set(removed))):
             if last - first < 4:
                 single.extend(range(first, last + 1))
             else:
@@ -174,10 +174,10 @@ class OutboxFile:
 
     def read(
         self, limit: int, *, after: int = -1, before: int = END, newest: bool = False
-    ) -> tuple[list[Row], list[int], bool]:
+    ) -> tuple[list[Content], list[int], bool]:
         """Rows between the sequences *after* and *before*, the first or the *newest*, at most *limit*, in order.
 
-        With them the sequences of unsound ones, and whether these were all. When they were accepted is left out.
+        With them the sequences of unsound ones, and whether these were all.
         """
         chosen = f"sequence > ? AND sequence < ? ORDER BY sequence {'DESC' if newest else 'ASC'} LIMIT ?"
         wanted = limit
@@ -189,23 +189,20 @@ class OutboxFile:
             if (size or 0) <= _GATHERED:
                 break
             wanted = max(1, wanted // 4)
-        query = f"{_GATHER} (SELECT * FROM message WHERE {chosen})"  # noqa: S608 - our text
-        numbers, data, count = self.db.execute(query, (after, before, wanted)).fetchone()
-        rows = _split(numbers or "", data or "", count)
+        bad: list[int] = []
+        rows = gather(self.db, chosen, (after, before, wanted))
         if rows is None:
             rows, bad = self._read_singly(chosen, (after, before, wanted))
-        else:
-            bad = []
-        rows.sort(key=lambda row: row.sequence)
-        return rows, bad, count < wanted
+        rows.sort()  # sequences come first, and differ
+        return rows, bad, len(rows) + len(bad) < wanted
 
-    def _read_singly(self, chosen: str, values_of: tuple[int, int, int]) -> tuple[list[Row], list[int]]:
-        rows: list[Row] = []
+    def _read_singly(self, chosen: str, values_of: tuple[int, int, int]) -> tuple[list[Content], list[int]]:
+        rows: list[Content] = []
         bad: list[int] = []
         for values in self.db.execute(f"SELECT {COLUMNS} FROM message WHERE {chosen}", values_of):  # noqa: S608 - our columns
             row = as_row(values)
             if row is not None and row.is_sound:
-                rows.append(row)
+                rows.append(row.content)
             else:
                 bad.append(values[0])
         return rows, bad
@@ -251,33 +248,6 @@ _QUARANTINE: Final = (
     f"INSERT INTO quarantine (found_at, why, {COLUMNS}) SELECT ?, ?, {COLUMNS} FROM message WHERE sequence = ?"  # noqa: S608 - our columns
 )
 
-_GATHER: Final = (
-    "SELECT group_concat(printf('%d,%d,%s,%d,%d,%d,%d', sequence, flags, expires_at, checksum, length(topic),"
-    " length(payload), length(extra)), ';'), group_concat(hex(topic) || hex(payload) || hex(extra), ''), count(*) FROM"
-)
-
-
-def _split(numbers: str, text: str, count: int) -> list[Row] | None:
-    """The rows that `_GATHER` has gathered; None when some do not have the types of a row, or are unsound."""
-    rows: list[Row] = []
-    at = 0
-    try:
-        data = bytes.fromhex(text)
-        for line in numbers.split(";") if numbers else ():
-            sequence, flags, expiry, sum_, topic, payload, extra = line.split(",")
-            body = at + int(topic)
-            end = body + int(payload)
-            last = end + int(extra)
-            until = int(expiry) if expiry else None
-            parts = int(sequence), data[at:body], data[body:end], int(flags), data[end:last]
-            if checksum(*parts, until) != int(sum_) or parts[3] & 3 == 3:
-                return None
-            rows.append(Row(*parts, 0, until, int(sum_)))
-            at = last
-    except ValueError:
-        return None
-    return rows if at == len(data) and len(rows) == count else None
-
 
 @functools.cache
 def _insertion(rows: int, columns: int) -> str:
@@ -292,6 +262,9 @@ def _insertion(rows: int, columns: int) -> str:
 def _ranges(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
     """The runs of consecutive numbers in sorted *numbers*."""
     if not numbers:
+        return
+    if numbers[-1] - numbers[0] == len(numbers) - 1:  # nearly always: brokers answer in order
+        yield numbers[0], numbers[-1]
         return
     first = last = numbers[0]
     for number in numbers:

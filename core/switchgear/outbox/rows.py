@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
 
 from attrs import frozen
@@ -36,6 +36,13 @@ class Block:
     count: int
     columns: int
     size: int
+
+
+FLAGS: Final = frozenset({0, 1, 2, 4, 5, 6})
+"""QoS, plus 4 for retain."""
+
+Content: TypeAlias = tuple[int, bytes, bytes, int, bytes, int | None]
+"""Of a sound row what its message needs: sequence, topic, payload, flags, extra, expires_at."""
 
 
 class Row(NamedTuple):
@@ -74,16 +81,24 @@ class Row(NamedTuple):
         return len(self.payload) + len(self.topic.decode("utf-8", "replace"))
 
     @property
+    def content(self) -> Content:
+        """What its message needs."""
+        return self.sequence, self.topic, self.payload, self.flags, self.extra, self.expires_at
+
+    @property
     def is_sound(self) -> bool:
         """Whether it is as it was written."""
         sum_ = checksum(self.sequence, self.topic, self.payload, self.flags, self.extra, self.expires_at)
-        return sum_ == self.checksum and self.flags & 3 < 3
+        return sum_ == self.checksum and self.flags in FLAGS and self.expires_at != 0
 
 
 def checksum(  # noqa: PLR0917 - positional for speed: one for each message
     sequence: int, topic: bytes, payload: bytes, flags: int, extra: bytes, expires_at: int | None
 ) -> int:
-    """CRC-32 of what must not change."""
+    """CRC-32 of what must not change.
+
+    It cannot tell the expiry 0 from None, nor flags above 7 from others; neither is ever written: see `Row.is_sound`.
+    """
     value = crc32(payload, crc32(topic, (sequence << 3 | flags) & 0xFFFFFFFF))
     return value if expires_at is None and not extra else crc32(b"%d %b" % (expires_at or 0, extra), value)
 
@@ -109,7 +124,7 @@ def _pack_fully(deliveries: Sequence[Delivery], offset: float) -> Block:
     for delivery in deliveries:
         flags = delivery.qos | 4 if delivery.retain else delivery.qos
         extra = b"" if delivery.properties is None else pack_properties(delivery.properties)
-        until = None if delivery.expires_at is None else round((delivery.expires_at + offset) * 1000)
+        until = None if delivery.expires_at is None else max(1, round((delivery.expires_at + offset) * 1000))
         topic = delivery.topic.encode()
         sum_ = checksum(delivery.sequence, topic, delivery.payload, flags, extra, until)
         rows.append(Row(delivery.sequence, topic, delivery.payload, flags, extra, 0, until, sum_))

@@ -89,13 +89,13 @@ class NewestSqliteOutbox(SqliteOutbox):
         before = self._lowest
         rows, bad, is_all = file.read(self._chunk(file), before=before, newest=True)
         self._quarantine(file, bad)
-        found = [self._delivery_of(row) for row in rows]
+        found = self._deliveries_of(rows)
         overdue: list[StoredDelivery] = []
         with self.room:
             if self._lowest != before:  # the window is full again: what was read is not the next any more
                 self._end_load(file, is_all=False)
                 return
-            lowest = 0 if is_all else min([row.sequence for row in rows] + bad)
+            lowest = 0 if is_all else min([*(rows[0][:1] if rows else ()), *bad])
             older = list(self._wanted(found, overdue))
             older += [d for d in list(self.writer.queue) if lowest <= d.sequence < before and self._is_missing(d)]
             if is_all:
@@ -129,7 +129,7 @@ class NewestSqliteOutbox(SqliteOutbox):
         last = self._eldest[-1].sequence if self._eldest else -1
         rows, bad, _ = file.read(ELDEST, after=last, before=self._lowest)
         self._quarantine(file, bad)
-        found = [self._delivery_of(row) for row in rows]
+        found = self._deliveries_of(rows)
         overdue: list[StoredDelivery] = []
         with self.room:
             for delivery in self._wanted(found, overdue):
