@@ -72,10 +72,22 @@ class Ours:
 
     def __init__(self, driver: str, files: TlsFiles) -> None:
         self.name = f"switchgear-{driver}"
+        self.losses: list[str] = []
+        """Why its connections ended."""
         tls = TLS(ca_file=files.ca_file, cert_file=files.client_cert_file, key_file=files.client_key_file)
         self._transport = switchgear.connect(
-            f"iot+dns://{NAME}", client_id=self.name, driver=driver, protocol="5", tls=tls, stable_after=1
+            f"iot+dns://{NAME}",
+            client_id=self.name,
+            driver=driver,
+            protocol="5",
+            tls=tls,
+            stable_after=1,
+            on_event=self._hear,
         )
+
+    def _hear(self, event: switchgear.Event) -> None:
+        if event.name == "connection_lost":
+            self.losses.append(str(event.facts["failure"]))
 
     def publish(self, topic: str) -> None:
         if self._transport.is_connected:
@@ -197,6 +209,7 @@ def play(folder: Path, flips: int) -> dict[str, Any]:
         names = [client.name for client in clients]
         wait_for(observers["east"], names, PATIENCE)
         times: dict[str, dict[str, list[float | None]]] = {name: {mode: [] for mode in MODES} for name in names}
+        losses = {name: {mode: list[str]() for mode in MODES} for name in names}
         for number in range(flips):
             time.sleep(HOLD)
             mode = tuple(MODES)[number // 2 % 2]
@@ -215,6 +228,10 @@ def play(folder: Path, flips: int) -> dict[str, Any]:
             for name in names:
                 at = observers[new].first.get(name)
                 times[name][mode].append(None if at is None else at - began)
+            for client in clients:
+                if isinstance(client, Ours):
+                    losses[client.name][mode].append("; ".join(client.losses[-2:]))
+                    client.losses.clear()
             if sys.stderr.isatty():
                 sys.stderr.write(f"switch {number + 1} of {flips}: {time.monotonic() - began:.1f} s\n")
         ends.set()
@@ -223,7 +240,7 @@ def play(folder: Path, flips: int) -> dict[str, Any]:
             client.close()
         for observer in observers.values():
             observer.close()
-    return {"times": times, "missing": missing}
+    return {"times": times, "losses": losses, "missing": missing}
 
 
 def send_away(regions: Regions, region: str, names: Iterable[str]) -> None:
@@ -252,7 +269,13 @@ def measure(*, quick: bool = False) -> list[dict[str, Any]]:
     ended.check_returncode()
     seen = json.loads(ended.stdout.splitlines()[-1])
     rows = [
-        {"client": name, "mode": mode, "seconds": seconds, "is_met": name.startswith("bare") or is_met(seconds)}
+        {
+            "client": name,
+            "mode": mode,
+            "seconds": seconds,
+            "losses": seen["losses"][name][mode],
+            "is_met": name.startswith("bare") or is_met(seconds),
+        }
         for name, modes in seen["times"].items()
         for mode, seconds in modes.items()
     ]

@@ -17,14 +17,14 @@ def test_defaults_are_what_users_do_by_hand() -> None:
     """Without options: the system's resolver, five seconds, three answers a second apart, no watch."""
     made = options.read({})
     assert made == Settings()
-    assert (made.resolver, made.wait, made.answers, made.poll, made.watch) == ("os", 5.0, 3, 1.0, 0.0)
+    assert (made.resolver, made.wait, made.answers, made.poll, made.watch) == ("os", 5.0, 3, 0.5, 0.0)
 
 
 def test_every_option_is_read_from_texts_and_numbers() -> None:
     """Each option has the same meaning as a number of a profile and as the text of a URI."""
-    numbers = {"poll": 0.5, "answers": 2, "wait": 0, "bound": 9, "timeout": 1.5, "watch": 20, "window": 3, "drain": 4}
+    numbers = {"poll": 0.7, "answers": 2, "wait": 0, "bound": 9, "timeout": 1.5, "watch": 20, "window": 3, "drain": 4}
     texts = {name: str(value) for name, value in numbers.items()}
-    expected = Settings(poll=0.5, answers=2, wait=0, bound=9, timeout=1.5, watch=20, window=3, drain=4)
+    expected = Settings(poll=0.7, answers=2, wait=0, bound=9, timeout=1.5, watch=20, window=3, drain=4)
     assert options.read(numbers) == options.read(texts) == expected
     assert set(options.NAMES) == set(numbers) | {"resolver"}
 

@@ -172,7 +172,11 @@ def test_a_blip_while_the_dns_is_down(monkeypatch: pytest.MonkeyPatch, answer: A
 
 
 def test_a_blip_with_another_target_must_settle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network loss and a name that leads elsewhere: three answers, a second apart, each of them told; then at once."""
+    """A network loss and a name that leads elsewhere: three answers, each of them told; then at once.
+
+    A region that is switched off may reset its connections instead of closing them, and a reset overtakes the packet that
+    says why: even then all of it takes less than the 1.5 s that a switch may take.
+    """
 
     async def scenario(stage: Stage) -> None:
         stage.flip()
@@ -180,6 +184,7 @@ def test_a_blip_with_another_target_must_settle(monkeypatch: pytest.MonkeyPatch)
         await asyncio.sleep(0.001)
         took = await stage.until(WEST)
         assert took - (stage.looks[-1] - stage.looks[-3]) < 0.2
+        assert took < 1.5
 
     stage = run(monkeypatch, scenario)
     assert [why.rpartition(": ")[2] for why in stage.told("recheck_scheduled")] == ["1 of 3 answers", "2 of 3 answers"]
@@ -194,7 +199,7 @@ def test_sent_away_before_the_flip(monkeypatch: pytest.MonkeyPatch, code: int) -
         await asyncio.sleep(2.5)
         assert stage.region is None
         stage.flip()
-        assert await stage.until(WEST) < 1.3  # the next look, a second after the last
+        assert await stage.until(WEST) < 0.7  # the next look, half a second after the last
 
     stage = run(monkeypatch, scenario)
     assert [connect.broker for connect in stage.ledger.connects()] == [EAST, WEST]
