@@ -62,12 +62,14 @@ class Memory:
     settling: Settling | None = None
     failed: set[str] = field(factory=set)
     """Targets that did not take us in this outage."""
+    fresh: str = ""
+    """The target for which back-off started afresh; once, for asking again must not draw another slot."""
     watched: int = 0
     """Generation of the connection that is watched."""
     row: int = 0
     """Answers in a row, while it is watched, that name another target."""
     supposed: str = ""
-    """Its target, where it is not known: the first that was named."""
+    """The target of a connection to which the driver found the way when we could not: the first that was named then."""
     moves_at: float | None = None
     """When a move begins that was decided on."""
     wanted: str = ""
@@ -115,7 +117,7 @@ def select_endpoint(context: Context) -> Endpoint | None:
     if not target or context.now - memory.decided_at > FRESH:
         target = _look(context, best, memory).target or memory.moving_to
     memory.moving_to = ""
-    memory.is_known = bool(target or best.address)
+    memory.is_known, memory.supposed = bool(target or best.address), ""
     if not target:
         return None  # the driver asks for itself, and says what it met
     address = None if target == uri.canonical(best.host) else target
@@ -136,6 +138,7 @@ def before_reconnect(context: Context) -> Verdict | None:
     settings = memory.settings
     if context.sweep == 0 and memory.settling is None:
         memory.failed.clear()
+        memory.fresh = ""
     used = _used(endpoint, memory)
     if context.sweep > 0 and used:
         memory.failed.add(used)
@@ -147,34 +150,47 @@ def before_reconnect(context: Context) -> Verdict | None:
         return Recheck(_soon(settings), decision.why)
     memory.settling = None
     memory.decided, memory.decided_at = decision.target, context.now
-    is_new = bool(decision.target) and decision.target not in {used, *memory.failed}
+    is_new = context.sweep > 0 and decision.target not in {"", used, memory.fresh, *memory.failed}
+    if is_new:
+        memory.fresh = decision.target
     slower = min(SLOWEST, GROWTH * context.outage)
     again = max(settings.poll, slower) * _rng.uniform(0.9, 1.1)
-    return Proceed(decision.why, ask_again=again, starts_afresh=is_new and context.sweep > 0)
+    return Proceed(decision.why, ask_again=again, starts_afresh=is_new)
 
 
 @hookimpl
 def while_connected(context: Context) -> Recheck | Move | None:
-    """With ``watch`` set: look where the name leads, and move when ``answers`` in a row name another target. Since: 0.1."""
+    """With ``watch`` set: look where the name leads, and move when ``answers`` in a row name another target.
+
+    Without it, look only where the driver found the way and we could not, until something is known that a switch can be
+    told by.
+
+    Since: 0.1.
+    """
     endpoint = context.endpoint
     memory = None if endpoint is None else _memory(context, endpoint)
     if endpoint is None or memory is None:
         return None
     settings, memory.settling, memory.decided, memory.moving_to = memory.settings, None, "", ""
+    used = _used(endpoint, memory)
+    if not used:
+        answer = _look(context, endpoint, memory)
+        if answer.kind is not Kind.TARGET:
+            return Recheck(
+                SLOWEST * _rng.uniform(0.5, 1.0), f"where the name led us: {answer}; asked until it is known"
+            )
+        used = memory.supposed = answer.target
     if not settings.watch:
         return None
     if memory.watched != context.generation:  # it is usable since now: the name was asked a moment ago
-        memory.watched, memory.row, memory.supposed, memory.moves_at = context.generation, 0, "", None
+        memory.watched, memory.row, memory.moves_at = context.generation, 0, None
         return Recheck(_pause(settings), f"where the name leads, every {settings.watch:g} s")
     answer = _look(context, endpoint, memory)
-    used = _used(endpoint, memory) or memory.supposed
     if answer.kind is Kind.UNKNOWN and memory.row:
         return Recheck(_soon(settings), f"where the name leads: {answer}; that does not count")
     if answer.kind is not Kind.TARGET:
         memory.row, memory.moves_at = 0, None
         return Recheck(_pause(settings), f"where the name leads: {answer}; that is no switch")
-    if not used:  # the driver found the way when we could not: all that can be seen is a change from now on
-        used = memory.supposed = answer.target
     if answer.target == used:
         memory.row, memory.moves_at = 0, None
         return Recheck(_pause(settings), f"the name leads to {used}, where we are")
@@ -214,7 +230,7 @@ def _settings(context: Context, endpoint: Endpoint) -> Settings:
 
 def _used(endpoint: Endpoint, memory: Memory) -> str:
     """The target that *endpoint* was dialled at; empty: not known."""
-    return uri.canonical(endpoint.address or endpoint.host) if memory.is_known else ""
+    return uri.canonical(endpoint.address or endpoint.host) if memory.is_known else memory.supposed
 
 
 def _loss(context: Context) -> Loss:
