@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from switchgear.testing.processes import BrokerMissing
+from switchgear.testing.processes import BrokerMissing, find_activemq, find_mosquitto
 from switchgear_chaos.arena import Arena
 from switchgear_chaos.disk import can_mount
 from switchgear_chaos.plan import PLANS, Plan, make_plan, read_plan
-from switchgear_chaos.report import as_markdown, as_text, facts, tables
+from switchgear_chaos.report import as_markdown, as_text, facts, tables, wrong
 from switchgear_chaos.stage import Outcome, Tell, run_stage
 
 LINE_EVERY = 15.0
@@ -85,7 +85,13 @@ def progress() -> Iterator[Tell]:
 
 
 def run(plan: Plan, folder: Path, *, disks: bool) -> list[Outcome]:
-    """All stages, one after the other."""
+    """All stages, one after the other.
+
+    Raises:
+        BrokerMissing: a stage has no broker on this machine.
+    """
+    for find in {find_activemq if stage.name == "activemq" else find_mosquitto for stage in plan.stages}:
+        find()
     outcomes = []
     with progress() as tell:
         for number, stage in enumerate(plan.stages):
@@ -102,7 +108,7 @@ def last_run(plan: Plan, outcomes: list[Outcome], problems: list[str]) -> str:
     lines = [
         (
             f"Taken {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC on commit {commit or 'unknown'}, seed {plan.seed}:"
-            f" {found['faults']} faults and {found['stored_qos_1']} stored messages of QoS 1 in {seconds / 60:.0f} minutes,"
+            f" {found['faults']} faults that were felt ({found['unfelt']} more were not) and {found['stored_qos_1']} stored messages of QoS 1 in {seconds / 60:.0f} minutes,"
             f" on {os.cpu_count()} cores shared with other work."
         ),
         f"Wrong: {'; '.join(problems) if problems else 'nothing'}.",
@@ -139,7 +145,7 @@ def main() -> int:
     except BrokerMissing as missing:
         print(f"chaos: {missing}", file=sys.stderr)
         return 2
-    problems = [f"{outcome.stage.name}: {problem}" for outcome in outcomes for problem in outcome.problems]
+    problems = wrong(plan, outcomes)
     found = facts(plan, outcomes, problems)
     (folder / "outcome.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     if options.json:
@@ -150,7 +156,10 @@ def main() -> int:
         for outcome in outcomes:
             for example in outcome.verdict.examples:
                 print(f"{outcome.stage.name}: {example}")
-        print(f"{found['faults']} faults, {found['stored_qos_1']} messages of QoS 1 stored, seed {plan.seed}")
+        print(
+            f"{found['faults']} faults were felt and {found['unfelt']} were not,"
+            f" {found['stored_qos_1']} messages of QoS 1 stored, seed {plan.seed}"
+        )
     if options.markdown:
         text = PAGE.read_text(encoding="utf-8").partition(LAST_RUN)[0]
         PAGE.write_text(f"{text}{LAST_RUN}\n{last_run(plan, outcomes, problems)}", encoding="utf-8")

@@ -1,6 +1,9 @@
 """The ledger on made-up evidence: it must find what is wrong, and not cry out at what is right."""
 
+from typing import Any
+
 import pytest
+from attrs import evolve
 from switchgear_chaos.evidence import Arrival, Delivered, Evidence, Handled, Strike
 from switchgear_chaos.ledger import judge
 
@@ -9,9 +12,15 @@ ONE, QOS_2, QOS_0 = (0, 1), (0, 10), (0, 20)
 
 
 def arrival(
-    key: tuple[int, int] = ONE, *, broker: int = 0, connection: int = 1, session: int = 1, time: float = 100
+    key: tuple[int, int] = ONE,
+    *,
+    broker: int = 0,
+    connection: int = 1,
+    session: int = 1,
+    time: float = 100,
+    packet_id: int = 1,
 ) -> Arrival:
-    return Arrival(key=key, broker=broker, connection=connection, session=session, time=time)
+    return Arrival(key=key, broker=broker, connection=connection, session=session, time=time, packet_id=packet_id)
 
 
 def delivered(key: tuple[int, int] = ONE, *, broker: int = 0, connection: int = 1, time: float = 100) -> Delivered:
@@ -58,18 +67,23 @@ def test_what_was_not_stored_is_not_lost() -> None:
     """A message that nobody reported as stored may vanish with its process; at QoS 0 also one that was."""
     evidence = whole((0, 1))
     evidence.stored[QOS_0] = 100.0
+    evidence.strikes = [strike(target="consumer")]
     verdict = judge(evidence)
     assert verdict.problems == []
     assert verdict.by_qos[0].lost == 1
+    evidence.strikes = []
+    assert judge(evidence).problems == ["1 message(s) of QoS 0 unexplained"]
 
 
-def test_what_ended_otherwise_is_counted() -> None:
-    """A message whose delivery reported another end is no loss, and shows in a column of its own."""
+@pytest.mark.parametrize("stored", [{}, {(0, 2): 100.0}])
+def test_what_ended_otherwise_is_found(stored: dict[tuple[int, int], float]) -> None:
+    """A message whose delivery reported another end is no loss and still a problem, stored or not."""
     evidence = whole((0, 1))
-    evidence.stored[0, 2], evidence.ended[0, 2] = 100.0, "refused"
+    evidence.stored |= stored
+    evidence.ended[0, 2] = (100.5, "refused")
     verdict = judge(evidence)
-    assert verdict.problems == []
-    assert verdict.by_qos[1].ended == 1
+    assert verdict.problems == ["1 message(s) of QoS 1 ended"]
+    assert verdict.examples == ["publisher 0 message 2 (QoS 1): ended as refused"]
 
 
 def test_a_message_that_nobody_handled_is_found() -> None:
@@ -77,6 +91,51 @@ def test_a_message_that_nobody_handled_is_found() -> None:
     evidence = whole((0, 1), (0, 2))
     evidence.handled.pop()
     assert judge(evidence).problems == ["1 message(s) of QoS 1 unhandled"]
+
+
+def test_a_witness_that_saw_nothing_is_found() -> None:
+    """A message that was handled and stands in no broker's log is a problem: that log cannot have been read."""
+    evidence = whole((0, 1), (0, 2))
+    evidence.arrivals.pop()
+    assert judge(evidence).examples[0] == "publisher 0 message 2 (QoS 1): handled, and in no broker's log"
+    evidence = whole((0, 1), (0, 2))
+    evidence.delivered.pop()
+    assert judge(evidence).examples == ["publisher 0 message 2 (QoS 1): handled 1 times, delivered 0 times by broker 0"]
+
+
+def test_a_connection_that_nothing_ended_is_found() -> None:
+    """A connection that is lost before any fault is a problem, and after one it is put down to it."""
+    evidence = whole(ONE)
+    evidence.losses = [("publisher-0", 103.0)]
+    assert judge(evidence).problems == ["1 connection(s) lost without a fault"]
+    evidence.strikes = [strike()]
+    verdict = judge(evidence)
+    assert verdict.problems == []
+    assert verdict.losses == {"reset": 1}
+
+
+def test_nothing_is_excused_while_nothing_is_struck() -> None:
+    """In the steady publishing at the end an earlier fault explains no repetition, no loss, and no missing QoS 0."""
+    evidence = whole(ONE)
+    evidence.stored[QOS_0] = 103.0
+    evidence.arrivals.append(arrival(connection=2, time=103))
+    evidence.losses = [("consumer", 103.0)]
+    evidence.strikes = [strike(), strike(target="consumer")]
+    assert judge(evidence).problems == []
+    evidence.steady_from = 101.0
+    assert judge(evidence).problems == [
+        "1 message(s) of QoS 0 unexplained",
+        "1 message(s) of QoS 1 unexplained",
+        "1 connection(s) lost without a fault",
+    ]
+
+
+def test_faults_that_nobody_felt_are_told_apart() -> None:
+    """A fault that struck nothing is counted, and not among those that were felt."""
+    evidence = whole(ONE)
+    evidence.strikes = [strike(), evolve(strike(), felt=False)]
+    verdict = judge(evidence)
+    assert (verdict.strikes["reset"], verdict.felt["reset"]) == (2, 1)
 
 
 def test_a_repetition_after_a_loss_is_explained() -> None:
@@ -129,6 +188,14 @@ def test_an_unexplained_repetition_is_found(
     assert why in verdict.examples[0]
 
 
+def test_a_repetition_on_one_connection_is_found_behind_another() -> None:
+    """A message that came twice on one connection is a problem also when it came on another one in between."""
+    evidence = whole(ONE)
+    evidence.strikes = [strike()]
+    evidence.arrivals += [arrival(broker=1, time=102), arrival(time=103)]
+    assert "sent twice on connection 1 to broker 0" in judge(evidence).examples[0]
+
+
 @pytest.mark.parametrize(
     ("kill", "strikes"),
     [
@@ -144,6 +211,17 @@ def test_a_kill_before_the_note_explains_a_repetition(kill: float, strikes: list
     evidence.strikes = [*strikes, strike("publisher_kill", began=kill, ended=kill)]
     evidence.arrivals.append(arrival(connection=2, time=114))
     assert judge(evidence).problems == []
+
+
+def test_an_acknowledgement_in_the_second_of_the_repetition_counts() -> None:
+    """Where the log has whole seconds, what was acknowledged before its next connection was usable was not to be sent."""
+    evidence = whole(ONE)
+    evidence.acked[ONE] = [100.3]
+    evidence.strikes = [strike()]
+    evidence.arrivals.append(arrival(connection=2, time=100))
+    assert judge(evidence).problems == []  # it may have been for the second
+    evidence.arrivals[-1] = evolve(evidence.arrivals[-1], begun=100.4)
+    assert judge(evidence).problems == ["1 message(s) of QoS 1 unexplained"]
 
 
 def test_a_message_of_qos_0_comes_twice_after_a_kill_only() -> None:
@@ -177,7 +255,7 @@ def test_a_redelivery_is_explained() -> None:
 )
 def test_an_unexplained_handling_is_found(redelivered: Delivered | None, strikes: list[Strike], why: str) -> None:
     """What was delivered once, or without a fault, must not be handled twice."""
-    evidence = whole(ONE)
+    evidence = whole(ONE, (0, 2))
     evidence.handled.append(handled(time=101))
     evidence.delivered += [redelivered] if redelivered is not None else []
     evidence.strikes = strikes
@@ -196,6 +274,35 @@ def test_qos_2_is_once_in_one_session() -> None:
     evidence.delivered.append(delivered(QOS_2))
     evidence.handled.append(handled(QOS_2))
     assert judge(evidence).problems == ["1 message(s) of QoS 2 unexplained"]
+
+
+def test_a_delivery_that_is_logged_again_at_once_is_one() -> None:
+    """mosquitto logs a delivery again when it could not send it; with another one between, it has delivered twice."""
+    evidence = whole(ONE)
+    evidence.delivered.append(delivered())
+    assert judge(evidence).problems == []
+    evidence.delivered.insert(1, delivered(QOS_2))
+    assert "delivered 2 times on one connection" in judge(evidence).examples[0]
+
+
+def test_qos_2_keeps_its_packet_id() -> None:
+    """A QoS 2 message that comes again in its session under another packet id is another message to the broker."""
+    evidence = whole(QOS_2)
+    evidence.strikes = [strike()]
+    evidence.arrivals.append(arrival(QOS_2, connection=2, packet_id=2))
+    assert "with another packet id in session 1" in judge(evidence).examples[0]
+
+
+def test_qos_2_is_handled_once_in_one_life() -> None:
+    """QoS 2 that was delivered again is handled again by the consumer's next life only."""
+    evidence = whole(QOS_2)
+    evidence.strikes = [strike(target="consumer")]
+    evidence.delivered.append(delivered(QOS_2, connection=2, time=103))
+    evidence.handled.append(handled(QOS_2, time=103))
+    evidence.lives = [90.0]
+    assert "handled 2 times by one process" in judge(evidence).examples[0]
+    evidence.lives = [90.0, 102.0]
+    assert judge(evidence).problems == []
 
 
 def test_qos_2_comes_again_in_another_session() -> None:
@@ -239,6 +346,25 @@ def test_a_reordering_on_one_connection_is_found() -> None:
     verdict = judge(evidence)
     assert verdict.problems == ["1 message(s) of QoS 1 reordered"]
     assert verdict.by_fault["reset"].reordered == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "young", "problems"),
+    [
+        ({"connection": 2, "time": 103}, {"time": 103}, ["1 message(s) of QoS 1 reordered"]),
+        ({"broker": 1, "time": 106}, {"time": 103}, ["1 message(s) of QoS 1 reordered"]),
+        ({"broker": 1, "time": 104}, {"time": 103}, []),
+        ({"broker": 1, "time": 103}, {"time": 106}, []),
+    ],
+)
+def test_a_message_that_was_overtaken_is_found(old: dict[str, Any], young: dict[str, Any], problems: list[str]) -> None:
+    """A message whose first arrival comes after a younger one's is a problem on any connection, where the logs can tell."""
+    evidence = whole((0, 1), (0, 2))
+    evidence.strikes = [strike()]
+    evidence.arrivals = [arrival((0, 2), **young), arrival((0, 1), **old)]
+    evidence.delivered = [delivered(a.key, broker=a.broker) for a in evidence.arrivals]
+    evidence.handled = [handled(a.key, broker=a.broker) for a in evidence.arrivals]
+    assert judge(evidence).problems == problems
 
 
 def test_a_reordering_by_the_consumer_is_found() -> None:

@@ -13,12 +13,13 @@ from switchgear_chaos.journal import (
     Reader,
     as_ranges,
     from_ranges,
+    held,
     number_of,
     payload_of,
     qos_of,
     topic_of,
 )
-from switchgear_chaos.wire import connect_packet, refuser
+from switchgear_chaos.wire import connect_packet, refuser, take_over
 
 
 def test_ranges_read_back() -> None:
@@ -40,6 +41,30 @@ def test_a_journal_is_read_while_it_is_written(tmp_path: Path) -> None:
         file.write(b"stored 2.5 4-")
     assert list(reader) == [["stopped", "2.0"]]
     assert list(Reader(path)) == [["stored", "1.5", "1-3"], ["stopped", "2.0"]]
+
+
+def test_the_next_life_takes_a_cut_line_away(tmp_path: Path) -> None:
+    """What a kill left of a line does not become the beginning of the next life's first one."""
+    path = tmp_path / "journal"
+    Journal(path).write("reserve", 10_000)
+    with path.open("ab") as file:
+        file.write(b"reserve 2")
+    Journal(path).write("start", 1.5)
+    assert list(Reader(path)) == [["reserve", "10000"], ["start", "1.5"]]
+
+
+def test_what_is_held_counts_objects() -> None:
+    """One object kept for each message shows, however small it is."""
+    before = held()[1]
+    kept = [str(number) for number in range(1000, 4000)]
+    assert held()[1] - before > 0.9 * len(kept)
+
+
+async def test_who_is_not_let_in_has_taken_nothing_over() -> None:
+    """A client id counts as taken over once the broker has said so."""
+    async with refuser(5) as address:
+        with pytest.raises(ConnectionRefusedError, match="did not let somebody in"):
+            await take_over(int(address.rpartition(":")[2]), "somebody", None, 5.0)
 
 
 def test_messages_follow_from_their_number() -> None:

@@ -54,6 +54,8 @@ class Arena:
         self.kills: list[tuple[str, float]] = []
         """Publishers, and when they were killed."""
         self.problems: list[str] = []
+        self.steady_from: float | None = None
+        """When the last publishing without any fault began."""
         self.user: tuple[str, str] | None = None
         self._has_disks = disks
         self._stored: dict[str, tuple[Reader, bytearray]] = {}
@@ -110,6 +112,10 @@ class Arena:
         """Where the consumer's handler has its effects."""
         return self.folder / "effects.db"
 
+    def outbox(self, name: str) -> Path:
+        """The file of the publisher *name*."""
+        return self.folder / f"{name}.files" / "outbox"
+
     async def _link(self, client: str, port: int) -> FaultProxy:
         link = FaultProxy(f"mqtt://127.0.0.1:{port}")
         await link.start()
@@ -127,7 +133,7 @@ class Arena:
     async def _add_publisher(self, index: int) -> None:
         name = f"publisher-{index}"
         links = [await self._link(name, port) for port in self.ports]
-        folder = self.folder / f"{name}.files"
+        folder = self.outbox(name).parent
         if self._has_disks:
             self.disks[name] = Disk(folder)
         else:
@@ -138,7 +144,7 @@ class Arena:
         options = {
             "index": index,
             "where": where,
-            "outbox": str(folder / "outbox"),
+            "outbox": str(self.outbox(name)),
             "rate": self.stage.rate,
             **_VARIANTS[index % 2],
         }

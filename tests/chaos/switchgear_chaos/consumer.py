@@ -1,7 +1,8 @@
 """The consumer under test, a process of its own: it writes each message down when it is handled, before it is acknowledged.
 
 It has a connection with a fixed client id and a kept session for each place, and subscribes to everything. Commands come
-as lines on stdin: ``doze SECONDS`` (handle nothing meanwhile), ``stop`` or ``leave``.
+as lines on stdin: ``doze SECONDS`` (handle nothing meanwhile), ``weigh WORD`` (say how much memory is held), ``stop`` or
+``leave``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import switchgear
 
-from switchgear_chaos.journal import Journal, Options, now, number_of, payload_of
+from switchgear_chaos.journal import Journal, Options, held, now, number_of, payload_of
 from switchgear_chaos.under_test import InternalErrors, commands
 
 RAISES = 1999
@@ -103,6 +104,9 @@ class Consumer:
                 word, _, rest = self.heard.popleft().partition(" ")
                 if word in {"stop", "leave"}:
                     return
+                if word == "weigh":
+                    time.sleep(0.5)  # the last handlers return, and are acknowledged
+                    self.journal.write("drained", now(), rest, *held())
                 if word == "doze":
                     self.dozes_until = time.monotonic() + float(rest)
             time.sleep(0.02)

@@ -12,13 +12,19 @@ Key = tuple[int, int]
 
 @frozen(kw_only=True)
 class Arrival:
-    """A PUBLISH that reached a broker, in the order of its log; *session* counts those of the publisher there."""
+    """A PUBLISH that reached a broker, in the order of its log; *session* counts those of the publisher there.
+
+    *packet_id* is the one that it had on its way. Its connection was usable from *begun* on, where that is known for sure:
+    mosquitto's log has whole seconds, and a repetition may come in the second of the acknowledgement.
+    """
 
     key: Key
     broker: int
     connection: int
     session: int
     time: float
+    packet_id: int = 0
+    begun: float = 0.0
 
 
 @frozen(kw_only=True)
@@ -42,13 +48,17 @@ class Handled:
 
 @frozen(kw_only=True)
 class Strike:
-    """A fault that happened; times in seconds since 1970. *touched* names the publishers, or ``consumer``."""
+    """A fault that happened; times in seconds since 1970. *touched* names the publishers, or ``consumer``.
+
+    *felt*: it struck something that was there and at work. One that was not explains as much, and counts for nothing.
+    """
 
     kind: str
     target: str
     began: float
     ended: float
     touched: frozenset[str]
+    felt: bool = True
 
 
 @define(kw_only=True)
@@ -57,9 +67,11 @@ class Evidence:
 
     Attributes:
         stored: When each message was reported to be stored.
-        ended: Messages that their delivery reported as ended otherwise: how.
+        ended: Messages that their delivery reported as ended otherwise: when, and how.
         acked: When the publisher heard that a message was acknowledged; in each of its lives that sent it.
         kills: When each publisher was killed.
+        lives: When each life of the consumer began.
+        steady_from: When the last publishing without any fault began; from then on nothing is excused. None: there is none.
         losses: Connections that ended: of whom, and when.
         effects: How many effects each message had, in the database of the consumer's handler.
         exactly_once: Publishers whose messages carry an id, with which that handler notes them beside the effect.
@@ -67,9 +79,11 @@ class Evidence:
     """
 
     stored: dict[Key, float] = field(factory=dict)
-    ended: dict[Key, str] = field(factory=dict)
+    ended: dict[Key, tuple[float, str]] = field(factory=dict)
     acked: defaultdict[Key, list[float]] = field(factory=lambda: defaultdict(list))
     kills: defaultdict[int, list[float]] = field(factory=lambda: defaultdict(list))
+    lives: list[float] = field(factory=list)
+    steady_from: float | None = None
     losses: list[tuple[str, float]] = field(factory=list)
     arrivals: list[Arrival] = field(factory=list)
     delivered: list[Delivered] = field(factory=list)

@@ -14,7 +14,8 @@ from switchgear_chaos.journal import Reader, from_ranges, number_of
 from switchgear_chaos.plan import CONSUMER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from switchgear_chaos.arena import Arena
 
@@ -23,7 +24,7 @@ Entry = LoggedConnect | LoggedPublish | LoggedDelivery
 
 def gather(arena: Arena) -> Evidence:
     """All that was written down in *arena*."""
-    evidence = Evidence(strikes=list(arena.strikes), one_store=arena.pair is not None)
+    evidence = Evidence(strikes=list(arena.strikes), one_store=arena.pair is not None, steady_from=arena.steady_from)
     for name, at in arena.kills:
         evidence.kills[int(name.rpartition("-")[2])].append(at)
     for index in range(arena.stage.publishers):
@@ -33,11 +34,20 @@ def gather(arena: Arena) -> Evidence:
             evidence.handled.append(
                 Handled(key=(int(words[3]), int(words[4])), broker=int(words[2]), time=float(words[1]))
             )
+        elif words[0] == "start":
+            evidence.lives.append(float(words[1]))
         elif words[:1] + words[2:3] == ["event", "connection_lost"]:
             evidence.losses.append((CONSUMER, float(words[1])))
     _read_effects(evidence, arena)
     _read_brokers(evidence, arena)
     return evidence
+
+
+def left_in(outbox: Path) -> int:
+    """Rows in the file of a publisher that has ended: messages, and what was moved aside."""
+    with contextlib.closing(sqlite3.connect(outbox)) as database:
+        tables = ("message", "quarantine")
+        return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)  # noqa: S608 - ours
 
 
 def _entries(arena: Arena) -> Iterator[tuple[int, Entry]]:
@@ -56,7 +66,7 @@ def _read_publisher(evidence: Evidence, index: int, reader: Reader) -> None:
             for number in from_ranges(words[2]):
                 evidence.acked[index, number].append(float(words[1]))
         elif words[0] == "ended":
-            evidence.ended[index, int(words[2])] = words[3]
+            evidence.ended[index, int(words[2])] = float(words[1]), words[3]
         elif words[:1] + words[2:3] == ["event", "connection_lost"]:
             evidence.losses.append((f"publisher-{index}", float(words[1])))
 
@@ -69,7 +79,13 @@ def _read_effects(evidence: Evidence, arena: Arena) -> None:
 
 def _read_brokers(evidence: Evidence, arena: Arena) -> None:
     sessions: defaultdict[tuple[str, int], int] = defaultdict(int)  # of each client at each broker, counted
-    for broker, entry in _entries(arena):
+    connects: defaultdict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    entries = list(_entries(arena))
+    for broker, entry in entries:
+        if isinstance(entry, LoggedConnect):
+            connects[entry.client_id, broker][entry.connection] = entry.time
+    begun = {place: _begun(logged, _usable(arena, *place)) for place, logged in connects.items()}
+    for broker, entry in entries:
         if isinstance(entry, LoggedConnect):
             sessions[entry.client_id, broker] += not entry.session_present
         elif isinstance(entry, LoggedPublish):
@@ -80,9 +96,42 @@ def _read_brokers(evidence: Evidence, arena: Arena) -> None:
                     connection=entry.connection,
                     session=sessions[entry.client_id, broker],
                     time=entry.time,
+                    packet_id=entry.packet_id,
+                    begun=begun[entry.client_id, broker].get(entry.connection, 0.0),
                 )
             )
         else:
             evidence.delivered.append(
                 Delivered(key=number_of(entry.topic), broker=broker, connection=entry.connection, time=entry.time)
             )
+
+
+WITHIN = 1.5
+"""Seconds after the whole second of a broker's log in which the client notes the same connection as usable."""
+
+
+def _usable(arena: Arena, client_id: str, broker: int) -> list[float]:
+    """When the publisher *client_id* noted connections to *broker* as usable."""
+    name = client_id.removeprefix("chaos-")
+    ports = [link.port for link in arena.links.get(name, ()) if arena.ports.index(arena.behind[link]) == broker]
+    if name not in arena.workers or not ports:
+        return []
+    return [
+        float(words[1])
+        for words in Reader(arena.workers[name].journal)
+        if words[:1] + words[2:3] == ["event", "connected"] and any(f":{port} " in " ".join(words) for port in ports)
+    ]
+
+
+def _begun(logged: Mapping[int, float], usable: Sequence[float]) -> dict[int, float]:
+    """When each connection of the log was usable, where both sides' notes leave no doubt which are the same.
+
+    *logged* are the broker's by number; *usable* the client's.
+    """
+    found = {}
+    for number, at in logged.items():
+        others = [other for each, other in logged.items() if each != number and abs(other - at) <= 2 * WITHIN]
+        noted = [time for time in usable if at <= time <= at + WITHIN]
+        if not others and len(noted) == 1:
+            found[number] = noted[0]
+    return found

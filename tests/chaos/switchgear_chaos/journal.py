@@ -5,7 +5,9 @@ A line that was handed to the operating system survives SIGKILL; the last one ma
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 CLOCK = "SWITCHGEAR_CHAOS_CLOCK"
 """The variable that says by how many seconds the wall clock of a process under test is wrong; see `clock`."""
+
+LONGEST = 2**20
+"""Bytes of a line, at most."""
 
 BLOCK = 10_000
 """Numbers that a publisher sets aside at once, so that the one after it never uses them again."""
@@ -48,10 +53,13 @@ def now() -> float:
 
 
 class Journal:
-    """A journal that is written; any thread may `write`."""
+    """A journal that is written; any thread may `write`. What a kill left of a line is taken away, or ours would go on in it."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size = os.fstat(self._fd).st_size
+        end = os.pread(self._fd, LONGEST, max(0, size - LONGEST)).rfind(b"\n") + 1
+        os.ftruncate(self._fd, max(0, size - LONGEST) + end)
 
     def write(self, *words: object) -> None:
         """Append one line of *words*; it survives us when this returns."""
@@ -97,9 +105,14 @@ def from_ranges(text: str) -> Iterator[int]:
         yield from range(int(first), int(last) + 1)
 
 
-def resident(pid: int | str = "self") -> int:
-    """Bytes of memory that a process holds now (Linux)."""
-    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def held() -> tuple[int, int]:
+    """Bytes of memory that this process holds now (Linux), and how many objects of Python's own allocator.
+
+    The second shows one object kept for each message; the first only large ones, or very many.
+    """
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), sys.getallocatedblocks()
 
 
 Options = dict[str, Any]

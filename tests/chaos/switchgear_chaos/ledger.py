@@ -5,12 +5,14 @@ The brokers' logs are the independent witness. A message that is there twice has
 - it *arrived again* on another connection of its publisher, and the publisher had not been told that it was acknowledged
   (or was killed so soon after that it could not note it);
 - it was *handled again* because the broker delivered it again, on another connection of the consumer;
-- in either case, a fault struck the client or the broker shortly before.
+- in either case, a fault struck the client or the broker shortly before; where there was none, before the first and in
+  the steady publishing at the end, nothing is excused, neither a repetition nor a lost connection.
+
+A message of QoS 2 is handled once in one life of the consumer, for each session of its publisher in which it came.
 """
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
@@ -18,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 from attrs import asdict, define, field
 
 from switchgear_chaos.journal import qos_of
+from switchgear_chaos.order import out_of_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from switchgear_chaos.evidence import Arrival, Delivered, Evidence, Handled, Key, Strike
 
@@ -36,8 +39,12 @@ WRITABLE: Final = 2.0
 AFTER: Final = 30.0
 """Seconds for which a fault explains what its victims do twice; backing off and detecting take their time."""
 
-FAULTY: Final = ("lost", "unhandled", "unexplained", "twice_effective", "reordered")
-"""What must be 0; at QoS 0 a loss is no fault."""
+FAULTY: Final = ("ended", "lost", "unhandled", "unexplained", "twice_effective", "reordered")
+"""What must be 0; at QoS 0 a loss is no fault, when something had struck. No fault of a run may end a message otherwise."""
+
+
+NO_FAULT: Final = "none"
+"""What the tables call it when nothing had struck."""
 
 
 @define
@@ -48,7 +55,7 @@ class Row:
         stored: Messages that were reported to be stored.
         arrived: Of these, those that reached a broker.
         handled: Of these, those that the consumer handled.
-        ended: Those that their delivery reported as ended otherwise.
+        ended: Those that their delivery reported as ended otherwise, stored or not.
         lost: Stored, not ended, and they never reached a broker.
         unhandled: They reached a broker, and were never handled.
         arrived_again: Arrivals beyond the first of a message.
@@ -79,12 +86,14 @@ class Verdict:
 
     Attributes:
         strikes: How often each kind of fault happened.
+        felt: How often what it struck was there and at work.
         losses: Connections that ended after it.
     """
 
     by_qos: dict[int, Row] = field(factory=lambda: {qos: Row() for qos in (0, 1, 2)})
     by_fault: dict[str, Row] = field(factory=lambda: defaultdict(Row))
     strikes: Counter[str] = field(factory=Counter)
+    felt: Counter[str] = field(factory=Counter)
     losses: Counter[str] = field(factory=Counter)
     examples: list[str] = field(factory=list)
 
@@ -97,6 +106,8 @@ class Verdict:
                 count = getattr(row, name)
                 if count and not (qos == 0 and name in {"lost", "unhandled"}):
                     found.append(f"{count} message(s) of QoS {qos} {name}")
+        if count := self.losses[NO_FAULT]:
+            found.append(f"{count} connection(s) lost without a fault")
         return found
 
 
@@ -116,24 +127,31 @@ class _Judge:
         self.handled: dict[Key, list[Handled]] = defaultdict(list)
         for arrival in evidence.arrivals:
             self.arrivals[arrival.key].append(arrival)
+        self.lines_again: Counter[tuple[Key, tuple[int, int]]] = Counter()
+        """Deliveries that stand twice in a row in a log: mosquitto writes the line again when it could not send (seen)."""
+        last: dict[tuple[int, int], Key] = {}
         for delivery in evidence.delivered:
+            place = (delivery.broker, delivery.connection)
             self.delivered[delivery.key].append(delivery)
+            self.lines_again[delivery.key, place] += last.get(place) == delivery.key
+            last[place] = delivery.key
         for handling in evidence.handled:
             self.handled[handling.key].append(handling)
         self.by_client: dict[str, list[Strike]] = defaultdict(list)
         for strike in sorted(evidence.strikes, key=lambda strike: strike.began):
             self.found.strikes[strike.kind] += 1
+            self.found.felt[strike.kind] += strike.felt
             for client in strike.touched:
                 self.by_client[client].append(strike)
 
     def verdict(self) -> Verdict:
-        for key in {**self.evidence.stored, **dict.fromkeys(self.arrivals), **dict.fromkeys(self.handled)}:
+        evidence = self.evidence
+        for key in {**evidence.stored, **evidence.ended, **dict.fromkeys(self.arrivals), **dict.fromkeys(self.handled)}:
             self._count(key)
         for client, time in self.evidence.losses:
             self.found.losses[self._kind_before(client, time)] += 1
-        for count, row in ((self._out_of_order_at_brokers(), "arrived"), (self._out_of_order_at_consumer(), "handled")):
-            for key, time in count:
-                self._blame("reordered", key, time, f"{row} out of order")
+        for key, time, why in out_of_order(evidence):
+            self._blame("reordered", key, time, why)
         return self.found
 
     def _rows(self, key: Key, time: float, client: str) -> tuple[Row, Row]:
@@ -141,10 +159,13 @@ class _Judge:
 
     def _kind_before(self, client: str, time: float) -> str:
         strike = self._strike_before(client, time)
-        return "none" if strike is None else strike.kind
+        return NO_FAULT if strike is None else strike.kind
 
     def _strike_before(self, client: str, time: float) -> Strike | None:
         """The last fault that touched *client* and began before *time*, not too long before."""
+        steady_from = self.evidence.steady_from
+        if steady_from is not None and time > steady_from + SLACK:
+            return None
         strikes = self.by_client[client]
         index = bisect_right(strikes, time + SLACK, key=lambda strike: strike.began)
         if index == 0:
@@ -174,20 +195,26 @@ class _Judge:
             if handled:
                 self._add("handled", key, stored_at, publisher)
             if key in evidence.ended:
-                self._add("ended", key, stored_at, publisher)
+                pass
             elif not arrivals and not handled:
                 self._blame("lost", key, stored_at, "stored, and never arrived at a broker")
             elif not handled:
                 self._blame("unhandled", key, arrivals[-1].time, "arrived at a broker, and was never handled")
+            if not handled and qos_of(key[1]) == 0 and not self._has_struck(publisher, stored_at):
+                self._blame("unexplained", key, stored_at, "not handled at QoS 0, although no fault had struck")
+        if key in evidence.ended:
+            self._blame("ended", key, evidence.ended[key][0], f"ended as {evidence.ended[key][1]}")
+        if handled and not arrivals:
+            self._blame("unexplained", key, handled[0].time, "handled, and in no broker's log")
         if key[0] in evidence.exactly_once and handled:
             self._count_effects(key, handled)
-        for before, again in self._repetitions(arrivals):
+        for before, again in self._repetitions(arrivals) if len(arrivals) > 1 else ():
             self._add("arrived_again", key, again.time, publisher)
             if why := self._unexplained_arrival(before, again):
                 self._blame("unexplained", key, again.time, why)
         for number, repeated in enumerate(handled[1:], 2):  # it arrived again, or was delivered again
             self._add("handled_again", key, repeated.time, publisher if number <= len(arrivals) else "consumer")
-        if len(handled) > 1:
+        if handled:
             for why in self._unexplained_handling(key, arrivals, handled):
                 self._blame("unexplained", key, handled[-1].time, why, "consumer")
 
@@ -200,26 +227,33 @@ class _Judge:
         if effects > 1:
             self._blame("twice_effective", key, handled[-1].time, f"had its effect {effects} times", "consumer")
 
-    def _repetitions(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
-        """Each arrival after the first with one before it; where the broker knows a QoS 2 packet again, it is none."""
-        seen: dict[tuple[int, int], Arrival] = {}
-        ordered = sorted(arrivals, key=lambda arrival: arrival.time)
-        for before, again in itertools.pairwise(ordered):
-            seen.setdefault((before.broker, before.session), before)
-            if (
-                qos_of(again.key[1]) == 2
-                and (again.broker, again.session) in seen
-                and before.connection != again.connection
-            ):
-                continue
-            yield before, again
+    def _has_struck(self, publisher: str, time: float) -> bool:
+        """Whether a fault may have taken a message of QoS 0 that was published at *time*, on its way or at its end."""
+        return any(self._strike_before(client, time) is not None for client in (publisher, "consumer"))
 
-    def _unexplained_arrival(self, before: Arrival, again: Arrival) -> str | None:
-        if qos_of(again.key[1]) == 0:
-            killed = self._kills(again.key[0], before.time, again.time)
+    def _repetitions(self, arrivals: Sequence[Arrival]) -> Iterator[tuple[Sequence[Arrival], Arrival]]:
+        """Each arrival after the first with those before it; where the broker knows a QoS 2 packet again, it is none."""
+        ordered = sorted(arrivals, key=lambda arrival: arrival.time)
+        for index, again in enumerate(ordered[1:], 1):
+            known = [
+                before
+                for before in ordered[:index]
+                if (before.broker, before.session) == (again.broker, again.session)
+                and before.packet_id == again.packet_id
+                and before.connection != again.connection
+            ]
+            if qos_of(again.key[1]) != 2 or not known:
+                yield ordered[:index], again
+
+    def _unexplained_arrival(self, before: Sequence[Arrival], again: Arrival) -> str | None:
+        qos = qos_of(again.key[1])
+        if qos == 0:
+            killed = self._kills(again.key[0], before[-1].time, again.time)
             return None if killed else "a message of QoS 0 was sent twice by one process"
-        if (before.broker, before.connection) == (again.broker, again.connection):
+        if any((b.broker, b.connection) == (again.broker, again.connection) for b in before):
             return f"sent twice on connection {again.connection} to broker {again.broker}"
+        if qos == 2 and any((b.broker, b.session) == (again.broker, again.session) for b in before):
+            return f"sent again with another packet id in session {again.session} of broker {again.broker}"
         if why := self._unexplained_by_kills(again):
             return why
         if self._strike_before(f"publisher-{again.key[0]}", again.time) is None:
@@ -229,7 +263,8 @@ class _Judge:
     def _unexplained_by_kills(self, again: Arrival) -> str | None:
         """What is sent again after it was acknowledged takes a kill, before the outbox has noted it."""
         publisher = again.key[0]
-        acked = max((at for at in self.evidence.acked.get(again.key, ()) if at < again.time), default=None)
+        sent_after = max(again.time, again.begun)
+        acked = max((at for at in self.evidence.acked.get(again.key, ()) if at < sent_after), default=None)
         if acked is None:
             return None
         kills = self._kills(publisher, acked, again.time)
@@ -259,53 +294,18 @@ class _Judge:
             came = [a for a in arrivals if self.evidence.one_store or a.broker == broker]
             if qos_of(key[1]) == 2:
                 came = list({(a.broker, a.session): a for a in came}.values())
-            most = max(Counter((d.broker, d.connection) for d in sent).values())
+            places = Counter((d.broker, d.connection) for d in sent)
+            most = max(times - self.lines_again[key, place] for place, times in places.items())
+            in_one_life = self._most_in_one_life([h for h in handled if h.broker == broker])
             if most > len(came):
                 yield f"delivered {most} times on one connection, having arrived {len(came)} times at broker {broker}"
+            elif qos_of(key[1]) == 2 and in_one_life > len(came) and not self.evidence.one_store:
+                yield f"handled {in_one_life} times by one process, having arrived {len(came)} times at broker {broker}"
             elif count > len(came) and self._strike_before("consumer", handled[-1].time) is None:
                 yield "handled again, although no fault had touched the consumer"
 
-    # Order. ------------------------------------------------------------------------------------------------------
-
-    def _out_of_order_at_brokers(self) -> Iterator[tuple[Key, float]]:
-        """Messages that reached a broker after a younger one of their publisher, on the same connection."""
-        last: dict[tuple[int, int, int], int] = {}
-        for arrival in self.evidence.arrivals:
-            publisher, number = arrival.key
-            place = (publisher, arrival.broker, arrival.connection)
-            if number < last.get(place, -1):
-                yield arrival.key, arrival.time
-            last[place] = max(number, last.get(place, -1))
-
-    def _out_of_order_at_consumer(self) -> Iterator[tuple[Key, float]]:
-        """Messages that were handled in another order than that in which one broker delivered them, at one QoS.
-
-        QoS 2 is handled at its PUBREL, so each QoS has an order of its own.
-        """
-        sent: dict[tuple[int, int], list[Key]] = defaultdict(list)
-        for delivery in self.evidence.delivered:
-            sent[self._lane(delivery.broker, delivery.key)].append(delivery.key)
-        places: dict[tuple[int, int], Mapping[Key, Sequence[int]]] = {}
-        for lane, keys in sent.items():
-            index: dict[Key, list[int]] = defaultdict(list)
-            for place, key in enumerate(keys):
-                index[key].append(place)
-            places[lane] = index
-        at: dict[tuple[int, int], int] = defaultdict(lambda: -1)
-        times: Counter[tuple[tuple[int, int], Key]] = Counter()
-        for handling in self.evidence.handled:
-            lane = self._lane(handling.broker, handling.key)
-            known = places.get(lane, {}).get(handling.key, ())
-            following = bisect_right(known, at[lane])
-            if following < len(known):
-                at[lane] = known[following]
-            elif times[lane, handling.key] < len(known):  # more often than delivered: unexplained, not out of order
-                yield handling.key, handling.time
-                at[lane] = known[-1]
-            times[lane, handling.key] += 1
-
-    def _lane(self, broker: int, key: Key) -> tuple[int, int]:
-        return (0 if self.evidence.one_store else broker), qos_of(key[1])
+    def _most_in_one_life(self, handled: Sequence[Handled]) -> int:
+        return max(Counter(bisect_right(self.evidence.lives, handling.time) for handling in handled).values())
 
 
 def total(rows: Iterable[Row]) -> Row:

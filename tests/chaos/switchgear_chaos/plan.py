@@ -60,7 +60,12 @@ KINDS: Final[dict[str, Kind]] = {
     "connack": Kind(target=LINK, share=5, lasts=(0.5, 2.0), words="CONNACK says no"),
     "drop": Kind(target=LINK, share=5, lasts=(0.5, 2.0), words="accepted, then dropped"),
     "silence": Kind(target=LINK, share=4, lasts=(0.5, 2.5), words="accepted, and never an answer"),
-    "disk_full": Kind(target=PUBLISHER, share=5, lasts=(0.3, 2.5), words="no space left on the outbox's disk"),
+    "disk_full": Kind(
+        target=PUBLISHER,
+        share=5,
+        lasts=(0.3, 2.5),
+        words="no space left on the outbox's disk; half with a SIGKILL in it",
+    ),
     "clock_jump": Kind(target=PUBLISHER, share=5, lasts=(0.0, 0.0), words="the wall clock is set, up to a day"),
     "takeover": Kind(target=LINK, share=5, lasts=(0.1, 1.0), words="another client takes the client id"),
 }
@@ -104,6 +109,7 @@ class Stage:
         faults: In order of time.
         backlogs: How many are built up and drained after the faults, to see whether memory or file grow.
         backlog: Messages in each.
+        steady: Seconds of publishing without any fault at the end, in which nothing is excused.
     """
 
     name: str
@@ -113,6 +119,15 @@ class Stage:
     faults: tuple[Fault, ...]
     backlogs: int = 3
     backlog: int = 10_000
+    steady: float = 0.0
+
+    @property
+    def least_stored(self) -> int:
+        """Messages of QoS 1 that are stored at least, or the stage has shown nothing.
+
+        All of the backlogs, and four in ten of what the rate makes: publishers are held up, killed, and start again.
+        """
+        return int(0.9 * self.publishers * (0.4 * self.rate * self.seconds + self.backlogs * self.backlog))
 
     @property
     def consumers(self) -> tuple[str, ...]:
@@ -122,11 +137,18 @@ class Stage:
 
 @frozen(kw_only=True)
 class Plan:
-    """All stages of a run, and the seed that made them."""
+    """All stages of a run, and the seed that made them.
+
+    Attributes:
+        least_faults: Faults that must be felt by what they strike, or the run has shown too little.
+        least_stored: The same of messages of QoS 1 that are reported to be stored.
+    """
 
     seed: int
     name: str
     stages: tuple[Stage, ...]
+    least_faults: int = 0
+    least_stored: int = 0
 
     @property
     def faults(self) -> int:
@@ -137,6 +159,9 @@ class Plan:
         """It as a text that `read_plan` reads."""
         return json.dumps(asdict(self), indent=1)
 
+
+LEAST: Final = {"least_faults": 300, "least_stored": 200_000}
+"""What a whole run has to show."""
 
 PLANS: Final = ("all", "mosquitto", "activemq", "kills", "short", "few_kills")
 """Names that `make_plan` knows."""
@@ -152,16 +177,19 @@ def make_plan(seed: int, name: str = "all") -> Plan:
         raise ValueError(f"{name!r} is no plan; choose one of {', '.join(PLANS)}, or name a file")
     rng = random.Random(f"{seed} {name}")
     stages = {
-        "mosquitto": lambda: _stage(rng, "mosquitto", publishers=2, rate=600, seconds=240, faults=250),
-        "activemq": lambda: _stage(rng, "activemq", publishers=1, rate=50, seconds=110, faults=40, backlog=1000),
+        "mosquitto": lambda: _stage(rng, "mosquitto", publishers=2, rate=600, seconds=240, faults=250, steady=5.0),
+        "activemq": lambda: _stage(
+            rng, "activemq", publishers=1, rate=50, seconds=110, faults=40, backlog=1000, steady=5.0
+        ),
         "kills": lambda: _kills(rng, count=100, rate=500, backlogs=3),
         "short": lambda: _stage(
-            rng, "mosquitto", publishers=1, rate=300, seconds=8, faults=len(KINDS), backlog=3000, backlogs=2
+            rng, "mosquitto", publishers=1, rate=300, seconds=8, faults=len(KINDS), backlog=6000, backlogs=2
         ),
         "few_kills": lambda: _kills(rng, count=5, rate=500, backlogs=0),
     }
     chosen = ("mosquitto", "activemq", "kills") if name == "all" else (name,)
-    return Plan(seed=seed, name=name, stages=tuple(stages[each]() for each in chosen))
+    least = LEAST if name == "all" else {}
+    return Plan(seed=seed, name=name, stages=tuple(stages[each]() for each in chosen), **least)
 
 
 def read_plan(text: str) -> Plan:
@@ -176,7 +204,7 @@ def read_plan(text: str) -> Plan:
             Stage(**{**stage, "faults": tuple(Fault(**fault) for fault in stage["faults"])})
             for stage in facts["stages"]
         )
-        plan = Plan(seed=facts["seed"], name=facts["name"], stages=stages)
+        plan = Plan(**{**facts, "stages": stages})
     except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"this is no plan: {error}") from None
     for fault in (fault for stage in plan.stages for fault in stage.faults):
@@ -195,6 +223,7 @@ def _stage(
     faults: int,
     backlog: int = 10_000,
     backlogs: int = 3,
+    steady: float = 0.0,
 ) -> Stage:
     """A stage with *faults* of every kind, on targets that are not being struck already."""
     empty = Stage(
@@ -205,6 +234,7 @@ def _stage(
         faults=(),
         backlogs=backlogs,
         backlog=backlog,
+        steady=steady,
     )
     chosen: list[Fault] = []
     free: dict[str, float] = {}  # when each target may be struck again
@@ -256,6 +286,8 @@ def _detail(rng: random.Random, kind: str) -> dict[str, float]:
         return {"cut_off": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
     if kind in {"consumer_kill", "consumer_restart"}:
         return {"dozing": round(rng.choice([0.0, rng.uniform(0.05, 0.5)]), 3)}
+    if kind == "disk_full":
+        return {"killed": rng.randint(0, 1)}
     if kind == "slow":
         return {"delay": round(rng.uniform(0.01, 0.4), 3), "rate": rng.choice([0, 20_000, 200_000])}
     if kind == "cut_within":
@@ -283,7 +315,9 @@ def _kills(rng: random.Random, *, count: int, rate: int, backlogs: int) -> Stage
         at += 1.0
         detail = {"stored": rng.choice([1, rng.randint(1, 500)]), **_detail(rng, "publisher_kill")}
         faults.append(Fault(number=0, at=at, kind="publisher_kill", target="publisher-0", lasts=0.0, detail=detail))
-    return _numbered(Stage(name="kills", publishers=1, rate=rate, seconds=at, faults=(), backlogs=backlogs), faults)
+    steady = 5.0 if backlogs else 0.0
+    empty = Stage(name="kills", publishers=1, rate=rate, seconds=at, faults=(), backlogs=backlogs, steady=steady)
+    return _numbered(empty, faults)
 
 
 def _numbered(stage: Stage, faults: list[Fault]) -> Stage:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from switchgear_chaos import clock  # first: switchgear takes hold of the time when it is imported
 # isort: on
 
-import gc
 import json
 import logging
 import sys
@@ -28,10 +27,10 @@ from switchgear_chaos.journal import (
     Options,
     Reader,
     as_ranges,
+    held,
     now,
     payload_of,
     qos_of,
-    resident,
     topic_of,
 )
 from switchgear_chaos.under_test import InternalErrors, commands
@@ -42,8 +41,12 @@ TICK = 0.02
 BATCH = 200
 """Messages of a burst that are published together."""
 
-LONG = 30 * 86_400
-"""Seconds after which one message in four expires: longer than all jumps of the clock together, so none may."""
+LONG = 600
+"""Seconds after which one message in four expires: longer than any waits, much shorter than most jumps of the clock. So none
+may expire, and where a jump counted as time that passes, hundreds would."""
+
+TOGETHER = 0.05
+"""Seconds within which acknowledgements are written down as one."""
 
 
 class Publisher:
@@ -59,7 +62,7 @@ class Publisher:
         logging.getLogger("switchgear").addHandler(InternalErrors(self.journal))
         self.journal.write("start", now(), self.next)
         self.rate: int = options["rate"]
-        self.acked: deque[int] = deque()
+        self.acked: deque[tuple[float, int]] = deque()
         self.heard = commands()
         self.paused: str | None = None
         self.transport = self.connected(options)
@@ -87,8 +90,9 @@ class Publisher:
                 time.sleep(0.1)
 
     def on_event(self, event: switchgear.Event) -> None:
-        if event.name in {"connected", "connection_lost"} or event.name.startswith("outbox_"):
-            self.journal.write("event", now(), event.name, str(event).replace("\n", " "))
+        if event.name in {"connected", "connection_lost"} or event.name.startswith(("outbox_", "message_")):
+            at = now() - time.monotonic() + event.at  # when it was, not when we hear of it
+            self.journal.write("event", at, event.name, str(event).replace("\n", " "))
 
     def run(self) -> str:
         """Until ``stop`` or ``leave``; which it was."""
@@ -101,9 +105,10 @@ class Publisher:
                     return word
                 if word == "clock":
                     clock.jump(float(rest))
+                    self.journal.write("jumped", now())
                 elif word == "burst":
                     for _ in range(int(rest) // BATCH):
-                        self.publish(BATCH)
+                        self.publish(BATCH, expires=False)
                         self.write_acked()
                 else:
                     self.paused = rest if word == "pause" else None
@@ -119,21 +124,25 @@ class Publisher:
                 self.paused = ""
             self.write_acked()
 
-    def publish(self, count: int) -> None:
-        """Publish *count* messages, and write down those that are reported to be stored."""
+    def publish(self, count: int, *, expires: bool = True) -> None:
+        """Publish *count* messages, and write down those that are reported to be stored.
+
+        What expires is remembered for a while after its end, up to 1024 messages, which would hide a leak of a backlog.
+        """
         batch = []
         for number in range(self.next, self.next + count):
             if number >= self.reserved:
                 self.reserved = number + BLOCK
                 self.journal.write("reserve", self.reserved)
-            batch.append((number, self.accepted(number)))
+            batch.append((number, self.accepted(number, LONG if expires and number % 4 == 0 else None)))
         self.next += count
         stored = []
         for number, delivery in batch:
             while True:
                 try:
-                    delivery.wait_stored(5)
+                    delivery.wait_stored(0.5)
                 except (switchgear.OutboxUnwritable, TimeoutError):
+                    self.write_acked()  # we may be killed while we wait
                     time.sleep(0.05)
                 except switchgear.MessageError:
                     break  # `ended` has written it down
@@ -143,15 +152,14 @@ class Publisher:
         if stored:
             self.journal.write("stored", now(), as_ranges(stored))
 
-    def accepted(self, number: int) -> switchgear.Delivery:
+    def accepted(self, number: int, expires_after: float | None) -> switchgear.Delivery:
         """The message *number*, once the outbox takes it."""
         topic, payload = topic_of(self.index, number), payload_of(self.index, number)
         while True:
             try:
-                delivery = self.transport.publish(
-                    topic, payload, qos=qos_of(number), expires_after=LONG if number % 4 == 0 else None
-                )
+                delivery = self.transport.publish(topic, payload, qos=qos_of(number), expires_after=expires_after)
             except switchgear.OutboxUnwritable:
+                self.write_acked()
                 time.sleep(0.05)
             else:
                 delivery.add_done_callback(lambda delivery: self.ended(number, delivery))
@@ -159,20 +167,25 @@ class Publisher:
 
     def ended(self, number: int, delivery: switchgear.Delivery) -> None:
         if delivery.state is switchgear.DeliveryState.ACKNOWLEDGED:
-            self.acked.append(number)
+            self.acked.append((now(), number))
         else:
             self.journal.write("ended", now(), number, delivery.state.value)
 
     def write_acked(self) -> None:
-        if self.acked:
-            self.journal.write("acked", now(), as_ranges([self.acked.popleft() for _ in range(len(self.acked))]))
+        """Write down what was acknowledged, and when that was."""
+        while self.acked:
+            first, number = self.acked.popleft()
+            at, numbers = first, [number]
+            while self.acked and self.acked[0][0] - first < TOGETHER:
+                at, number = self.acked.popleft()
+                numbers.append(number)
+            self.journal.write("acked", at, as_ranges(numbers))  # never earlier than it was
 
     def say_drained(self, word: str) -> None:
         """Nothing waits: how much memory and disk is held all the same."""
         time.sleep(0.5)  # rows are removed a little later
-        gc.collect()
         files = (self.outbox, self.outbox.with_name(f"{self.outbox.name}-wal"))
-        self.journal.write("drained", now(), word, resident(), *(f.stat().st_size if f.exists() else 0 for f in files))
+        self.journal.write("drained", now(), word, *held(), *(f.stat().st_size if f.exists() else 0 for f in files))
 
 
 def main() -> None:

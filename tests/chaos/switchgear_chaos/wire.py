@@ -6,12 +6,22 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 HOST = "127.0.0.1"
 
 _CONNACK_5 = {3: 0x88, 5: 0x87}  # 3.1.1 return codes in the words of MQTT 5: unavailable, not authorised
+
+
+@frozen
+class Taken:
+    """What somebody found in the session of another: whether there was one, and what waits in it for an answer."""
+
+    session_present: bool
+    waiting: int
 
 
 def connect_packet(client_id: str, user: tuple[str, str] | None) -> bytes:
@@ -22,27 +32,32 @@ def connect_packet(client_id: str, user: tuple[str, str] | None) -> bytes:
     return b"\x10" + bytes([len(body)]) + body
 
 
-async def take_over(port: int, client_id: str, user: tuple[str, str] | None, seconds: float) -> int:
-    """Be *client_id* for *seconds*, acknowledge nothing; how many PUBLISH packets of QoS 1 and 2 came.
+async def take_over(port: int, client_id: str, user: tuple[str, str] | None, seconds: float) -> Taken:
+    """Be *client_id* for *seconds*, acknowledge nothing; what was found: PUBLISH of QoS 1 and 2, and PUBREL.
 
     Raises:
-        OSError: the broker cannot be reached, or hung up at once.
+        OSError: the broker cannot be reached, or did not let us in.
     """
     reader, writer = await asyncio.open_connection(HOST, port)
-    count = 0
+    session_present: bool | None = None
+    waiting = 0
     try:
         writer.write(connect_packet(client_id, user))
         with contextlib.suppress(TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(seconds):
-                async for kind in _packets(reader):
-                    count += kind >> 4 == 3 and kind & 6 != 0
+                async for kind, body in _packets(reader):
+                    if kind == 0x20 and body[1] == 0:
+                        session_present = body[0] == 1
+                    waiting += (kind >> 4 == 3 and kind & 6 != 0) or kind >> 4 == 6
     finally:
         writer.close()
-    return count
+    if session_present is None:
+        raise ConnectionRefusedError(f"port {port} did not let {client_id} in within {seconds:g} s")
+    return Taken(session_present, waiting)
 
 
-async def _packets(reader: asyncio.StreamReader) -> AsyncIterator[int]:
-    """The first byte of each packet."""
+async def _packets(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """The first byte of each packet, and what follows its length."""
     while True:
         first = (await reader.readexactly(1))[0]
         length = shift = 0
@@ -52,8 +67,7 @@ async def _packets(reader: asyncio.StreamReader) -> AsyncIterator[int]:
             shift += 7
             if byte < 0x80:
                 break
-        await reader.readexactly(length)
-        yield first
+        yield first, await reader.readexactly(length)
 
 
 @contextlib.asynccontextmanager

@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from switchgear_chaos.journal import CLOCK, resident
+from switchgear_chaos.journal import CLOCK, Reader
 
 
 class Worker:
@@ -21,8 +22,6 @@ class Worker:
         self.journal = folder / f"{name}.journal"
         self.wrong = 0.0
         """Seconds by which its machine's wall clock is wrong."""
-        self.peak = 0
-        """Bytes of memory, the most that was seen."""
         self._output = folder / f"{name}.out"
         self._command = [
             sys.executable,
@@ -32,6 +31,9 @@ class Worker:
         ]
         self._process: subprocess.Popen[bytes] | None = None
         self.is_wanted = False
+        self._reader = Reader(self.journal)
+        self._noted: Counter[str] = Counter()
+        self._at_start: Counter[str] = Counter()
 
     @property
     def is_dead(self) -> bool:
@@ -45,7 +47,8 @@ class Worker:
 
     def start(self) -> None:
         """Start it, or start it again."""
-        path = str(Path(__file__).parents[1])
+        self._at_start = self.noted.copy()
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -57,15 +60,32 @@ class Worker:
             )
         self.is_wanted = True
 
-    def kill(self) -> None:
-        """End it with SIGKILL."""
+    @property
+    def noted(self) -> Counter[str]:
+        """What it has written down so far, over all its lives: how often each first word, or event."""
+        for words in self._reader:
+            self._noted[words[2] if words[0] == "event" else words[0]] += 1
+        return self._noted
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it lives, and has stored or handled a message in this life."""
+        done = self.noted - self._at_start
+        is_alive = self._process is not None and self._process.poll() is None
+        return is_alive and done["stored"] + done["handled"] > 0
+
+    def kill(self) -> bool:
+        """End it with SIGKILL; whether it was there."""
         self.is_wanted = False
+        was_there = False
         if self._process is not None:
+            was_there = self._process.poll() is None
             self._process.kill()
             self._process.wait()
             if self._process.stdin is not None:
                 with contextlib.suppress(OSError):
                     self._process.stdin.close()
+        return was_there
 
     def tell(self, *words: object) -> None:
         """Send it a command; one that is not there hears nothing."""
@@ -79,16 +99,6 @@ class Worker:
         """Set its clock further by *seconds*, now and for its later lives."""
         self.wrong += seconds
         self.tell("clock", seconds)
-
-    def resident(self) -> int:
-        """Bytes of memory that it holds now; 0 when it is not there."""
-        if self._process is None or self._process.poll() is not None:
-            return 0
-        with contextlib.suppress(OSError, IndexError):
-            held = resident(self._process.pid)
-            self.peak = max(self.peak, held)
-            return held
-        return 0
 
     def stop(self, timeout: float, how: str = "stop") -> bool:
         """Tell it to end, by the command *how*; whether it did within *timeout* seconds, and with success."""
