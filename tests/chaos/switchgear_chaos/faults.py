@@ -14,6 +14,7 @@ from switchgear_chaos.wire import HOST, refuser, take_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from switchgear.testing import FaultProxy
 
@@ -44,7 +45,8 @@ async def strike(arena: Arena, fault: Fault) -> None:
     links = arena.links_of(fault.target) if KINDS[fault.kind].target in {LINK, BROKER} else []
     if not fault.detail.get("everywhere", 1):
         links = [link for link in links if link.open] or links
-    alone = arena.alone(links) if KINDS[fault.kind].target == LINK else arena.busy[fault.target]
+    is_link = KINDS[fault.kind].target == LINK
+    alone: AbstractAsyncContextManager[None] = arena.alone(links) if is_link else arena.busy[fault.target]
     async with alone:
         await _presence(arena, fault, links)
         began, before = now(), _passed(links)

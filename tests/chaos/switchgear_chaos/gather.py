@@ -97,7 +97,7 @@ def _read_brokers(evidence: Evidence, arena: Arena) -> None:
                     session=sessions[entry.client_id, broker],
                     time=entry.time,
                     packet_id=entry.packet_id,
-                    begun=begun[entry.client_id, broker].get(entry.connection, 0.0),
+                    begun=begun.get((entry.client_id, broker), {}).get(entry.connection, 0.0),
                 )
             )
         else:
