@@ -65,17 +65,34 @@ class OutboxFile:
     skew: int = field(default=0, init=False)
     """Milliseconds: the file's time, in which its messages expire, less the wall clock's, at that moment."""
 
-    def load_meta(self) -> None:
-        """Read the counts."""
+    def load_meta(self, *, is_counted: bool) -> None:
+        """Read what the file says of itself; *is_counted*: count, too, and put right what it says. That reads all of it.
+
+        Raises:
+            sqlite3.DatabaseError: it makes no sense.
+        """
         row = self.db.execute("SELECT messages, bytes, floor, exactly_once, noted_at, skew FROM meta").fetchone()
-        if row is None:
-            raise sqlite3.DatabaseError("its table of counts is empty")
+        first, last = self.db.execute("SELECT min(sequence), max(sequence) FROM message").fetchone()
+        if (
+            row is None
+            or not all(isinstance(value, int) for value in row[:4])
+            or not all(isinstance(value, int | None) for value in row[4:])
+            or not row[2] <= (END - 1 if first is None else first)
+            or (last or 0) >= END
+        ):
+            raise sqlite3.DatabaseError("its table of counts makes no sense")
         self.messages, self.bytes, self.floor, exactly_once, self.noted_at, skew = row
         self.skew = skew or 0
         self.exactly_once = bool(exactly_once)
-        last = self.db.execute("SELECT max(sequence) FROM message").fetchone()[0]
         self.floor = max(self.floor, 1)
         self.next_sequence = max(self.floor, (last or 0) + 1)
+        if is_counted:
+            found = self.db.execute(
+                "SELECT count(*), ifnull(sum(length(payload) + length(CAST(topic AS TEXT))), 0) FROM message"
+            ).fetchone()
+            if found != (self.messages, self.bytes):
+                self.db.execute("UPDATE meta SET messages = ?, bytes = ?", found)
+                self.messages, self.bytes = found
 
     # Writing. ----------------------------------------------------------------------------------------------------
 
@@ -87,11 +104,12 @@ class OutboxFile:
         *,
         exactly_once: bool | None = None,
         noted: tuple[int, int] | None = None,
+        requeued: Iterable[int] = (),
     ) -> None:
         """Write *blocks* and remove the rows *removed*, all or nothing; on disk when it returns.
 
         *removed_size* is in bytes. *blocks* may be made while it is written. *noted* is what `FileClock.noted` says.
-        Nothing is written when there is nothing to write.
+        *requeued* are numbers that leave the quarantine. Nothing is written when there is nothing to write.
         """
         coming = iter(blocks)
         block = next(coming, None)
@@ -99,7 +117,7 @@ class OutboxFile:
             return
         noted_at, skew = noted or (self.noted_at, self.skew)
         count, size = -len(removed), -removed_size
-        with self._transaction():
+        with self._transaction(is_synced=bool(exactly_once)):
             accepted_at = now_ms()
             while block is not None:
                 self._insert(block, accepted_at)
@@ -107,6 +125,7 @@ class OutboxFile:
                 size += block.size
                 block = next(coming, None)
             self._delete(removed)
+            self.db.executemany("DELETE FROM quarantine WHERE number = ?", ((number,) for number in requeued))
             self.db.execute(
                 "UPDATE meta SET messages = max(0, messages + ?1), bytes = iif(messages + ?1 <= 0, 0, max(0, bytes + ?2)),"
                 " floor = max(floor, ifnull((SELECT min(sequence) FROM message), ?3)),"
@@ -160,15 +179,21 @@ class OutboxFile:
         return count, size
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, *, is_synced: bool = False) -> Iterator[None]:
+        """*is_synced*: it survives the loss of power, whatever the durability."""
+        if is_synced:
+            self.db.execute("PRAGMA synchronous = FULL")
         try:
+            self.db.execute("BEGIN IMMEDIATE")
             yield
             self.db.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self.db.execute("ROLLBACK")
             raise
+        finally:
+            if is_synced:
+                self.db.execute(f"PRAGMA synchronous = {self.durability.upper()}")
 
     # Reading. ----------------------------------------------------------------------------------------------------
 
@@ -227,11 +252,25 @@ class OutboxFile:
 
     # The end. ----------------------------------------------------------------------------------------------------
 
+    def clear(self, *, quarantine_only: bool) -> tuple[int, int]:
+        """Remove what waits and what is in quarantine, or that only; how many of both."""
+        with self._transaction():
+            quarantined = self.db.execute("DELETE FROM quarantine").rowcount
+            if quarantine_only:
+                return 0, quarantined
+            removed = self.db.execute("DELETE FROM message").rowcount
+            self.db.execute("UPDATE meta SET messages = 0, bytes = 0, floor = ?", (self.next_sequence,))
+        self.messages = self.bytes = 0
+        return removed, quarantined
+
     def shrink(self) -> None:
-        """Give what an emptied file holds back to the file system."""
+        """Give what an emptied file holds back to the file system, where there is room to do that."""
         if self.db.execute("PRAGMA freelist_count").fetchone()[0] > SPARE:
-            self.db.execute("VACUUM")  # one step, and what is left is small; incremental_vacuum takes one for each page
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with contextlib.suppress(sqlite3.OperationalError):  # such as a full disk; the file is sound without
+                self.db.execute(
+                    "VACUUM"
+                )  # one step, and what is left is small; incremental_vacuum takes one for each page
+                self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Write the WAL back, close, and let others have the file."""

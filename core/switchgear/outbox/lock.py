@@ -6,10 +6,13 @@ The operating system frees the lock when its holder ends, however it ends; the f
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
+import time
 import weakref
 from pathlib import Path
+from typing import Final
 
 from switchgear.errors import OutboxLocked
 
@@ -17,6 +20,9 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+GLIMPSE: Final = 0.02
+"""Seconds until a lock that is held is tried again: ``switchgear outbox show`` holds it for a moment to see whether it is free."""
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -26,22 +32,23 @@ class FileLock:
 
     Raises:
         OutboxLocked: another transport holds it, here or in another process.
-        OSError: the lock file cannot be made.
+        OSError: the lock file cannot be made, or its file system knows no locks.
     """
 
     def __init__(self, path: str, *, note: bool = True, what: str = "outbox") -> None:
         self._fd: int | None = None
-        name = f"{path}.lock"
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(lock_file(path), flags, 0o600)
         try:
-            if sys.platform == "win32":
-                os.lseek(fd, 1 << 20, os.SEEK_SET)  # beside the pid, which others must be able to read
-                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-                os.lseek(fd, 0, os.SEEK_SET)
-            else:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            try:
+                _lock(fd)
+            except OSError:
+                time.sleep(GLIMPSE)
+                _lock(fd)
+        except OSError as error:
             os.close(fd)
+            if error.errno not in {errno.EACCES, errno.EAGAIN}:
+                raise
             raise OutboxLocked(path, holder(path), what) from None
         if note:
             with contextlib.suppress(OSError):  # a full disk: it is held all the same, by somebody who has no name
@@ -60,10 +67,24 @@ class FileLock:
         self.release()
 
 
+def _lock(fd: int) -> None:
+    if sys.platform == "win32":
+        os.lseek(fd, 1 << 20, os.SEEK_SET)  # beside the pid, which others must be able to read
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        os.lseek(fd, 0, os.SEEK_SET)
+    else:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_file(path: str) -> str:
+    """Where the lock of *path* is; a link to a file has the file's own."""
+    return f"{os.path.realpath(path)}.lock"
+
+
 def holder(path: str) -> int | None:
     """The process that last held the lock of the outbox *path*; None when that cannot be read."""
     try:
-        return int(Path(f"{path}.lock").read_text(encoding="ascii"))
+        return int(Path(lock_file(path)).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
 

@@ -16,12 +16,13 @@ from switchgear.outbox.file import OutboxFile
 from switchgear.outbox.lock import FileLock
 from switchgear.outbox.rows import BLOCK, Row, pack_rows
 from switchgear.outbox.salvage import salvage
-from switchgear.outbox.schema import APPLICATION, SCHEMA, migrate, noted_in
+from switchgear.outbox.schema import APPLICATION, SCHEMA, TABLES, is_as_made, migrate, noted_in
 from switchgear.outbox.wal import is_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from switchgear.outbox.rows import Block
     from switchgear.profile import Durability
 
 CHECKED: Final = 512 * 2**20
@@ -37,6 +38,15 @@ def is_corrupt(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
 
 
+def _is_broken(error: BaseException) -> bool:
+    """The same of an error while a file is opened, where SQLITE_ERROR says that a table is not as it was made.
+
+    Errors of ours, and of Python's ``sqlite3`` about a text that is no UTF-8, have no code.
+    """
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return is_corrupt(error) or code == sqlite3.SQLITE_ERROR
+
+
 def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> OutboxFile:
     """The outbox file *path*, made when it is missing, mended when it is broken; *emit* hears what was done.
 
@@ -44,17 +54,19 @@ def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> O
         OutboxLocked: another transport has it.
         UnreadableFile: it is a folder, cannot be written, is of a newer schema or of another application.
     """
-    _check_place(path)
     try:
+        path = os.path.realpath(path)  # one file, one lock, also by a link or from another folder
+        _check_place(path)
         lock = FileLock(path)
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
+        moved = _take_over(path)
         _create(path)
         try:
             file = _open(path, durability, lock)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if not (is_corrupt(error) or type(error) is sqlite3.DatabaseError or isinstance(error, UnicodeDecodeError)):
+            if not _is_broken(error):
                 raise
             file = recover(path, durability, lock, emit, str(error))
     except (OSError, sqlite3.Error) as error:
@@ -63,6 +75,9 @@ def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> O
     except BaseException:
         lock.release()
         raise
+    if moved is not None:
+        why = "a process ended while it mended it"
+        emit("outbox_recovered", path=path, moved=moved, count=file.messages, why=why)
     return file
 
 
@@ -111,7 +126,7 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
         if (
             (tables or version)
             and db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION
-            and "meta" not in tables
+            and not tables >= TABLES
         ):
             raise UnreadableFile(path, "outbox", "it is an SQLite database of another application; name another file")  # noqa: TRY301 - the connection is closed below
         if version > SCHEMA:
@@ -119,14 +134,18 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
             raise UnreadableFile(path, "outbox", why)  # noqa: TRY301 - the same
         db.execute("PRAGMA journal_mode = WAL").fetchone()
         db.execute(f"PRAGMA synchronous = {durability.upper()}")
+        db.execute(f"PRAGMA fullfsync = {int(durability == 'full')}")  # macOS: an fsync alone stops at the disk's cache
         db.execute("PRAGMA journal_size_limit = 4194304")
         migrate(db, tables, version)
-        if Path(path).stat().st_size <= CHECKED:
+        if not is_as_made(db):
+            raise sqlite3.DatabaseError("its tables are not as they were made")  # noqa: TRY301 - the same
+        file = OutboxFile(path, db, lock, durability)
+        is_small = Path(path).stat().st_size <= CHECKED
+        if is_small:
             answer = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if answer != "ok":
                 raise sqlite3.DatabaseError(answer)  # noqa: TRY301 - the same
-        file = OutboxFile(path, db, lock, durability)
-        file.load_meta()
+        file.load_meta(is_counted=is_small)
     except BaseException:
         db.close()
         raise
@@ -134,51 +153,86 @@ def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFil
 
 
 def recover(
-    path: str, durability: Durability, lock: FileLock | None, emit: Callable[..., None], why: str
+    path: str,
+    durability: Durability,
+    lock: FileLock | None,
+    emit: Callable[..., None],
+    why: str,
+    *,
+    is_wanted: Callable[[int], bool] = lambda _: True,
 ) -> OutboxFile:
-    """Move the broken file *path* aside, and make a new one of what can still be read of it.
+    """Make a new file of what can still be read of the broken one *path*, and move that aside.
+
+    Of the rows those whose sequence *is_wanted*. Until all of them are on disk the broken file stays where it is: after a
+    crash, or on a full disk, all of this can be done again.
 
     Raises:
-        OSError: it cannot be moved.
+        OSError: a file cannot be read, or moved.
         sqlite3.Error: no new file can be written.
     """
-    moved = _aside(path)
-    _create(path)
+    if not os.path.lexists(f"{path}{_RECOVERED}"):
+        _rebuild(path, durability, is_wanted)
+    moved = _take_over(path)
     file = _open(path, durability, lock)
-    count = 0
-    batch: list[Row] = []
-    try:
-        for row in salvage(moved):
-            batch.append(row)
-            if len(batch) == BLOCK:
-                count += _adopt(file, batch)
-                batch.clear()
-        count += _adopt(file, batch)
-        # Whether QoS 2 was under way is not known any more.
-        file.commit((), exactly_once=True, noted=_noted(moved))
-        file.load_meta()
-        file.exactly_once = True
-    except BaseException:
-        file.db.close()
-        raise
-    emit("outbox_recovered", path=path, moved=moved, count=count, why=why)
+    emit("outbox_recovered", path=path, moved=moved, count=file.messages, why=why)
     return file
+
+
+_RECOVERED: Final = ".recovered"
+"""A whole file that is to take the place of a broken one."""
+
+
+def _rebuild(path: str, durability: Durability, is_wanted: Callable[[int], bool]) -> None:
+    """Make the file that will be `_take_over`'s."""
+    unfinished = f"{path}.recovering"
+    _remove(unfinished)
+    _create(unfinished)
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove, unfinished)
+        file = _open(unfinished, durability, None)
+        stack.callback(file.db.close)
+        # Whether QoS 2 was under way is not known any more.
+        rows = (row for row in stack.enter_context(contextlib.closing(salvage(path))) if is_wanted(row.sequence))
+        file.commit(_blocks(rows), exactly_once=True, noted=_noted(path))
+        file.db.execute("UPDATE meta SET floor = 1")  # rows that are in memory, and before all these, may follow
+        file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        file.db.close()
+        Path(unfinished).replace(f"{path}{_RECOVERED}")
+
+
+def _take_over(path: str) -> str | None:
+    """Have the recovered file, if there is one, take the place of *path*; where what was there is now."""
+    if not os.path.lexists(f"{path}{_RECOVERED}"):
+        return None
+    moved = _aside(path)
+    Path(f"{path}{_RECOVERED}").replace(path)
+    return moved
+
+
+def _remove(path: str) -> None:
+    for end in ("", "-wal", "-shm"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
+
+
+def _blocks(rows: Iterable[Row]) -> Iterator[Block]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BLOCK:
+            yield pack_rows(batch)
+            batch.clear()
+    yield pack_rows(batch)
 
 
 def _noted(path: str) -> tuple[int, int] | None:
     """What a broken file still says of it."""
     with (
-        contextlib.suppress(sqlite3.Error),
+        contextlib.suppress(sqlite3.Error, UnicodeDecodeError),  # of a message that quotes what is broken
         contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db,
     ):
         noted_at, skew = noted_in(db)
         return None if noted_at is None else (noted_at, skew)
     return None
-
-
-def _adopt(file: OutboxFile, batch: list[Row]) -> int:
-    file.commit([pack_rows(batch)])
-    return len(batch)
 
 
 def _aside(path: str) -> str:
@@ -191,5 +245,6 @@ def _aside(path: str) -> str:
     if os.path.lexists(f"{path}-wal"):
         Path(f"{path}-wal").replace(f"{name}-wal")
     Path(f"{path}-shm").unlink(missing_ok=True)
-    Path(path).replace(name)
+    if os.path.lexists(path):
+        Path(path).replace(name)
     return name

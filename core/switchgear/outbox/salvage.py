@@ -19,7 +19,7 @@ from switchgear.outbox.rows import Row
 from switchgear.outbox.wal import is_cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 COLUMNS: Final = "sequence, topic, payload, flags, extra, accepted_at, expires_at, checksum"
 
@@ -29,11 +29,11 @@ _GUESSED: Final = 4000
 """Pages that are searched byte by byte because their own index is broken; about 5 ms each."""
 
 
-def salvage(path: str) -> Iterator[Row]:
+def salvage(path: str) -> Generator[Row, None, None]:
     """The rows of the file *path* that are as they were written, in order."""
     found: dict[int, None] = {}
     low, high = 0, 1 << 62
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(path)) as db:
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_open(path)) as db:
         try:
             for row in _select(db, "ORDER BY sequence"):
                 low = max(low, row.sequence)

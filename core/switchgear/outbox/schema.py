@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import Final
 
@@ -22,6 +23,9 @@ CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER, by
 INSERT INTO meta VALUES (1, 0, 0, 1, 0, NULL, NULL);
 """
 
+TABLES: Final = frozenset({"message", "quarantine", "meta"})
+"""Their names."""
+
 MIGRATIONS: Final[dict[int, str]] = {
     1: "ALTER TABLE meta ADD COLUMN noted_at INTEGER; ALTER TABLE meta ADD COLUMN skew INTEGER;",
 }
@@ -41,6 +45,17 @@ def migrate(db: sqlite3.Connection, tables: set[str], version: int) -> None:
             raise sqlite3.DatabaseError(f"its schema {version} is none of ours")
         db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
         version += 1
+
+
+def is_as_made(db: sqlite3.Connection) -> bool:
+    """Whether the tables have their columns: a byte that flips in the first page may rename one."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as ours:
+        ours.executescript(_TABLES)
+        return _columns(db) == _columns(ours)
+
+
+def _columns(db: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
+    return [db.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall() for name in sorted(TABLES)]
 
 
 def noted_in(db: sqlite3.Connection) -> tuple[int | None, int]:
