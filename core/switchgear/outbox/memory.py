@@ -45,6 +45,7 @@ class MemoryOutbox:
     """Called on the loop when messages have left and somebody waits for room."""
     wants_room: bool = field(default=False, init=False)
     is_held: bool = field(default=False, init=False)  # written under the lock
+    _is_closed: bool = field(default=False, init=False)  # the same; then it is held, too
     _sequence: int = field(default=0, init=False)
     _in_count: int = field(default=0, init=False)  # written under the lock
     _in_bytes: int = field(default=0, init=False)
@@ -187,7 +188,7 @@ class MemoryOutbox:
             OutboxFull: the policy is to say so.
         """
         policy = self.limits.when_full
-        if policy == "block":
+        if policy == "block" or self.is_held:
             self.wants_room = True
             return None
         if policy != "drop_newest":
@@ -204,8 +205,8 @@ class MemoryOutbox:
     def _drop(self, delivery: Delivery) -> None:
         """End *delivery* as dropped; whoever waits for it is woken later. Called under the lock."""
         self.unreported_drops += 1
-        delivery._error = Dropped(f"the outbox was full and its policy is {self.limits.when_full!r}")
-        delivery._state = DeliveryState.DROPPED
+        error = Dropped(f"the outbox was full and its policy is {self.limits.when_full!r}")
+        self._decide(delivery, DeliveryState.DROPPED, error)
 
     # On the loop. ------------------------------------------------------------------------------------------------
 
@@ -244,24 +245,34 @@ class MemoryOutbox:
 
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back when it was never sent; whether that was possible."""
-        if delivery.state not in _WAITING or delivery.packet_id:
-            return False
-        self.end(delivery, DeliveryState.CANCELLED, Cancelled(f"message for {delivery.topic!r} was taken back"))
+        error = Cancelled(f"message for {delivery.topic!r} was taken back")
+        with self.room:
+            if delivery.state not in _WAITING or delivery.packet_id:
+                return False
+            self._decide(delivery, DeliveryState.CANCELLED, error)
+        self.end(delivery, DeliveryState.CANCELLED, error)
         return True
+
+    @staticmethod
+    def _decide(delivery: Delivery, state: DeliveryState, error: BaseException) -> None:
+        """From now on no other thread ends *delivery*. Called under the lock."""
+        delivery._error = error  # first: whoever sees the state looks for the error
+        delivery._state = state
 
     def expire(self, now: float) -> tuple[int, float | None]:
         """End what is past its time; how many that were, and when the next may be."""
-        count = 0
+        due: list[Delivery] = []
         with self.room:
-            due: list[Delivery] = []
             while self._expiring and (self._expiring[0][0] <= now or self._expiring[0][2].done()):
-                due.append(heapq.heappop(self._expiring)[2])
+                delivery = heapq.heappop(self._expiring)[2]
+                if delivery.state in _WAITING and delivery.phase < 2:
+                    error = Expired(f"message for {delivery.topic!r} expired unsent")
+                    self._decide(delivery, DeliveryState.EXPIRED, error)
+                    due.append(delivery)
             following = self._expiring[0][0] if self._expiring else None
         for delivery in due:
-            if delivery.state in _WAITING and delivery.phase < 2:
-                self.end(delivery, DeliveryState.EXPIRED, Expired(f"message for {delivery.topic!r} expired unsent"))
-                count += 1
-        return count, following
+            self.end(delivery, DeliveryState.EXPIRED, delivery.error)
+        return len(due), following
 
     # For the end of the process. ---------------------------------------------------------------------------------
 
@@ -277,7 +288,7 @@ class MemoryOutbox:
     def release(self) -> None:
         """Part of `switchgear.outbox.port.Outbox`."""
         with self.room:
-            self.is_held = False
+            self.is_held = self._is_closed
         self.give_room()
 
     async def close(self) -> int:
@@ -292,7 +303,13 @@ class MemoryOutbox:
         """The error for those who still wait."""
         return TransportClosed("waiting")
 
+    def _shut(self) -> None:
+        """Nothing is accepted from now on, not even what is being published in this moment."""
+        with self.room:
+            self._is_closed = self.is_held = True
+
     def _abandon(self) -> int:
+        self._shut()
         left = list(self.living())
         self.sent.clear()
         self.pending.clear()

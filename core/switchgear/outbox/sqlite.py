@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -19,7 +20,7 @@ from switchgear.outbox.clock import FileClock
 from switchgear.outbox.opening import open_file
 from switchgear.outbox.stored import QUEUED, StoredDelivery
 from switchgear.outbox.windowed import WindowedOutbox
-from switchgear.outbox.writer import BEHIND, LINGER, Writer
+from switchgear.outbox.writer import BEHIND, LARGE, LINGER, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,6 @@ class SqliteOutbox(WindowedOutbox):
     _session_began: bool = field(default=False, init=False)
     _lost_exactly_once: bool = field(default=False, init=False)
     _marks_again: bool = field(default=False, init=False)
-    _is_closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         file = open_file(self.path, self.durability, self.messenger.emit)
@@ -63,7 +63,7 @@ class SqliteOutbox(WindowedOutbox):
         if back > CLOCK_BACK and file.messages:
             self.messenger.emit("outbox_clock_back", path=self.path, seconds=round(back, 3))
         self.writer = Writer(
-            file, self._time, self.messenger.emit, self._jobs, self._in_memory, self._lost, linger=self.linger
+            file, self._time, self.messenger.emit, self._work, self._in_memory, self._lost, linger=self.linger
         )
         self.writer.exactly_once = self._starts_clean = file.exactly_once
         self._base = self._sequence = file.next_sequence - 1
@@ -71,11 +71,9 @@ class SqliteOutbox(WindowedOutbox):
         if file.messages:
             self._is_spilling = True
             self._wants_load = True
-            try:
-                self.writer._has_jobs = self._jobs(file)  # the first are here at once; the writer has not begun
-            except BaseException:
-                file.close()
-                raise
+            self.writer.has_jobs = True
+            with contextlib.suppress(sqlite3.Error, OSError):  # the writer will see, and mend it or say why
+                self.writer.has_jobs = self._jobs(file)  # the first are here at once; the writer has not begun
 
     @property
     def accepted(self) -> int:
@@ -97,7 +95,7 @@ class SqliteOutbox(WindowedOutbox):
             for _, _, delivery in self._expiring:
                 delivery.expires_at = None if delivery.expires_at is None else delivery.expires_at + shift
         self.messenger.start(loop, emit=emit, on_change=on_change)
-        if self.writer._has_jobs:
+        if self.writer.has_jobs:
             self.writer.ask()
 
     # Accepting. --------------------------------------------------------------------------------------------------
@@ -122,14 +120,14 @@ class SqliteOutbox(WindowedOutbox):
         writer = self.writer
         if self._is_closed:
             raise self.closed()
-        if qos == 2 and not writer.exactly_once:
-            writer.mark_exactly_once()
-        if len(writer.queue) > BEHIND:
-            writer.catch_up()
-        if writer.failure is not None:
-            raise OutboxUnwritable(self.path, writer.failure)
-        limits = self.limits
         size = len(payload) + len(topic)
+        most = BEHIND if size <= LARGE else max(16, BEHIND * LARGE // size)
+        if len(writer.queue) > most:
+            writer.catch_up(most // 2)
+        is_marked = qos != 2 or writer.exactly_once or writer.mark_exactly_once()
+        if writer.failure is not None or not is_marked:
+            raise OutboxUnwritable(self.path, writer.failure or "it does not answer")
+        limits = self.limits
         victims: list[Delivery] = []
         try:
             with self.room:
@@ -139,7 +137,7 @@ class SqliteOutbox(WindowedOutbox):
                 if (
                     self._in_count - self._out_count >= limits.max_messages
                     or self._in_bytes + size - self._out_bytes > limits.max_bytes
-                ) and not self._make_room(topic, size, victims):
+                ) and (not self._make_room(topic, size, victims) or self.is_held):
                     return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
                 self._in_count += 1
                 self._in_bytes += size
@@ -194,7 +192,7 @@ class SqliteOutbox(WindowedOutbox):
         """All that is held is in the file when this answers 0; the process may end then. It waits for the disk."""
         if self._is_closed:  # what is left is being written
             self.writer.join(timeout)
-            return len(self.writer.queue)
+            return self.writer.unwritten()
         self._marks_again = self.writer.exactly_once
         return self.writer.flush(timeout, exactly_once=self._keeps_exactly_once())
 
@@ -229,7 +227,7 @@ class SqliteOutbox(WindowedOutbox):
         """Have the writer write what is left, and end; whether it had not ended before."""
         if self._is_closed:
             return False
-        self._is_closed = True
+        self._shut()
         keeps = self._keeps_exactly_once()
         for delivery in self.sent.values():
             delivery._set(_STORED)

@@ -121,7 +121,7 @@ class NewestSqliteOutbox(SqliteOutbox):
         if len(self._eldest) < ELDEST // 8 and self._is_spilling and self.writer.failure is None:
             self._wants_eldest = True
             self.writer.ask()
-            while not self._eldest and self._wants_eldest and self.room.wait(5.0):
+            while not self._eldest and self._wants_eldest and self.writer.failure is None and self.room.wait(5.0):
                 pass
         return self._eldest.popleft() if self._eldest else self.pending.oldest()
 

@@ -8,6 +8,7 @@ message's own: it is found again by its sequence.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import weakref
 from typing import TYPE_CHECKING, Final
 
@@ -146,6 +147,15 @@ class WindowedOutbox(MemoryOutbox):
             self._wants_load = True
             self.writer.ask()
 
+    def _work(self, file: OutboxFile) -> bool:
+        """`_jobs`; where they fail publishers that wait for them need not."""
+        try:
+            return self._jobs(file)
+        except BaseException:
+            with self.room:
+                self.room.notify_all()
+            raise
+
     def _jobs(self, file: OutboxFile) -> bool:
         """Read the next messages, prune what is past its time; whether there is more to do now."""
         if self._wants_prune:
@@ -212,8 +222,9 @@ class WindowedOutbox(MemoryOutbox):
             self._spilled_expiry = None
         elif self._spilled_expiry is None and self._may_expire:
             after, before = self._spilled()
-            self._spilled_expiry = _seconds(file.next_expiry(after=after, before=before))
-            self._may_expire = self._spilled_expiry is not None  # what is spilled from now on says so itself
+            with contextlib.suppress(sqlite3.Error):  # it is asked again; what was loaded has to be told now
+                self._spilled_expiry = _seconds(file.next_expiry(after=after, before=before))
+                self._may_expire = self._spilled_expiry is not None  # what is spilled from now on says so itself
         self._wants_load = self._is_spilling and len(self.pending) < self._low
         self.room.notify_all()
 
@@ -264,15 +275,16 @@ class WindowedOutbox(MemoryOutbox):
                 removed.append(sequence)
                 size += length
         file.commit((), removed, size)
+        with self.room:  # at once: what follows may fail
+            self._in_count -= len(removed)
+            self._in_bytes -= size
+            self._expired += len(removed)
         following = self._spilled_expiry
         if len(pairs) < 2000:
             following = _seconds(file.next_expiry(after=after, before=before))
             if following is not None and held:
                 following = max(following, now + PRUNE)  # these are about to be ended
         with self.room:
-            self._in_count -= len(removed)
-            self._in_bytes -= size
-            self._expired += len(removed)
             self._spilled_expiry = following
         self.messenger.call(lambda: self._pruned(held))
         return len(pairs) >= 2000 and bool(removed)

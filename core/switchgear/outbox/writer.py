@@ -48,6 +48,9 @@ RETRY: Final = 1.0
 BEHIND: Final = 32_768
 """Messages that may wait for the writer before a publisher waits for it: about 25 MB of 128-byte messages."""
 
+LARGE: Final = 4096
+"""Bytes of a message beyond which fewer may wait, so that all that wait have 128 MB at most."""
+
 LONGEST_LINGER: Final = 0.1
 """Seconds that a commit's are gathered at most: as long as the last commit took, so that the writer takes no more than half of
 the time. It bounds, with the time of a commit, what the death of the process can take that was not reported as stored."""
@@ -87,7 +90,9 @@ class Writer:
     exactly_once: bool = field(default=False, init=False)
     """Whether the file says that QoS 2 is in use."""
     _exactly_once_wanted: bool | None = field(default=None, init=False)
-    _has_jobs: bool = field(default=False, init=False)
+    has_jobs: bool = field(default=False, init=False)
+    """Something was asked for that is not done."""
+    _broken: str | None = field(default=None, init=False)  # why the file has to be recovered
     _is_closing: bool = field(default=False, init=False)
     _has_ended: bool = field(default=False, init=False)
     _is_committing: bool = field(default=False, init=False)
@@ -111,8 +116,9 @@ class Writer:
         """There is something to write; called when the writer `is_idle`."""
         with self._work:
             if self._thread is None and not self._is_closing:
-                self._thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
+                thread.start()
+                self._thread = thread  # now: where the system has no thread for us, the next one who kicks tries again
             self._work.notify()
 
     def hurry(self) -> None:
@@ -122,7 +128,7 @@ class Writer:
 
     def ask(self) -> None:
         """There is a job."""
-        self._has_jobs = True
+        self.has_jobs = True
         self.hurry()
 
     def wait(self, is_met: Callable[[], bool], timeout: float | None) -> bool:
@@ -164,11 +170,14 @@ class Writer:
     def mark_exactly_once(self) -> bool:
         """Have the file say that QoS 2 is in use, before the first such message is sent; whether it does."""
         self._exactly_once_wanted = True
-        return self.wait(lambda: self.exactly_once or self.failure is not None, 30) and self.exactly_once
+        return (
+            self.wait(lambda: self.exactly_once or self.failure is not None or self._has_ended, 30)
+            and self.exactly_once
+        )
 
-    def catch_up(self) -> None:
-        """Wait, within a bound, for a writer that has fallen behind."""
-        self.wait(lambda: len(self.queue) < BEHIND // 2 or self.failure is not None, 1.0)
+    def catch_up(self, most: int) -> None:
+        """Wait, within a bound, for a writer that has fallen behind, until fewer than *most* messages wait for it."""
+        self.wait(lambda: len(self.queue) < most or self.failure is not None, 1.0)
 
     def flush(self, timeout: float, *, exactly_once: bool) -> int:
         """Write all that is there, within *timeout* seconds; 0 when it is; else how many messages are not, at least."""
@@ -180,6 +189,10 @@ class Writer:
             ),
             timeout,
         )
+        return self.unwritten()
+
+    def unwritten(self) -> int:
+        """How many messages are not in the file, at least."""
         return max(len(self.queue), int(self._is_committing))
 
     def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
@@ -228,7 +241,7 @@ class Writer:
         """Wait for work, and linger; False when the transport closes."""
         with self._work:
             self.is_idle = True
-            while not (self.queue or self.removals or self._has_jobs or self._is_closing or self._differs()):
+            while not (self.queue or self.removals or self.has_jobs or self._is_closing or self._must_try()):
                 self._work.wait(LOOK if self.file.messages else None)
             self.is_idle = False
         if self._is_closing:
@@ -252,6 +265,10 @@ class Writer:
             while queue and (head := queue[0])._state is not _STORED and head._state is not _SENT:
                 queue.popleft()
 
+    def _must_try(self) -> bool:
+        """Whether there is something to do that nobody has asked for."""
+        return self.failure is not None or self._differs()
+
     def _differs(self) -> bool:
         return self._flag_differs() or (self.file.messages > 0 and self.file.differs(self.clock.noted()))
 
@@ -263,6 +280,8 @@ class Writer:
         more = True
         while more:
             try:
+                if self._broken is not None:
+                    self._recover(self._broken)
                 started = time.monotonic()
                 self._is_committing = True  # before the queue is emptied
                 try:
@@ -271,16 +290,26 @@ class Writer:
                     self._is_committing = False
                 self._lasted = min(LONGEST_LINGER, time.monotonic() - started)
                 more = len(self.queue) >= GATHERED or (self._is_closing and bool(self.queue))
-                if self._has_jobs and not self._is_closing:
-                    self._has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten
-                    if self.jobs(self.file):
-                        self._has_jobs = more = True
+                if self.has_jobs and not self._is_closing:
+                    more = self._do_jobs() or more
                 if not self.file.messages and not self.queue:
                     self.file.shrink()
                 self._succeeded()
             except (sqlite3.Error, OSError) as error:
                 more = self._failed(error)
         self._tell()
+
+    def _do_jobs(self) -> bool:
+        """Do what was asked for; whether there is more."""
+        self.has_jobs = False  # before the jobs: whoever asks meanwhile must not be forgotten
+        try:
+            more = self.jobs(self.file)
+        except BaseException:
+            self.has_jobs = True  # it was asked for once
+            raise
+        if more:
+            self.has_jobs = True
+        return more
 
     def _commit(self) -> None:
         # Removals first: none of them can then be younger than a message that is still in the queue afterwards.
@@ -328,50 +357,48 @@ class Writer:
 
     def _failed(self, error: sqlite3.Error | OSError) -> bool:
         """Note why nothing can be written; whether to try again at once, with a mended file."""
-        if is_corrupt(error):
-            try:
-                self._recover(str(error))
-            except (sqlite3.Error, OSError) as worse:
-                error = worse
-            else:
-                return True
+        if is_corrupt(error) and self._broken is None:
+            self._broken = str(error)
+            return True
         why = getattr(error, "strerror", None) or str(error)
         if self.failure is None:
             self.failure = why
             self.emit("outbox_unwritable", path=self.path, why=why)
-        if self._has_jobs and not self._is_closing:  # what is on the disk can be read, and sent
+        if self.has_jobs and not self._is_closing:  # what is on the disk can be read, and sent
             with contextlib.suppress(sqlite3.Error, OSError):
-                self._has_jobs = False
-                if self.jobs(self.file):
-                    self._has_jobs = True
+                self._do_jobs()
         return False
 
     def _recover(self, why: str) -> None:
-        """The file is broken: go on with a new one, of what can be read and of what is in memory."""
+        """The file is broken: go on with a new one, of what can be read and of what is in memory. It can be done again."""
         old = self.file
         with contextlib.suppress(sqlite3.Error):
             old.db.close()
-        self.file = recover(old.path, old.durability, old.lock, self.emit, why)
-        self.exactly_once = True
-        new = self.file
-        have = {sequence for (sequence,) in new.db.execute("SELECT sequence FROM message")}
         living, whole = self.in_memory()
-        gone = [d for d in self.removals if d.disk == WRITTEN and d.sequence not in have]
+        waiting = {d.sequence for d in list(self.queue)}  # of these the file may have what was never committed
+        stay = {d.sequence for d in (*living, *list(self.removals))} - waiting
+        self.file = new = recover(
+            old.path,
+            old.durability,
+            old.lock,
+            self.emit,
+            why,
+            is_wanted=lambda sequence: sequence in stay if sequence in whole else sequence not in waiting,
+        )
+        self._broken = None
+        self.exactly_once = True
+        have = {sequence for (sequence,) in new.db.execute("SELECT sequence FROM message")}
+        gone = [d for d in list(self.removals) if d.disk == WRITTEN and d.sequence not in have]
         for delivery in gone:
             delivery.disk = QUEUED  # it is not there to be removed
-        ended = {d.sequence for d in self.removals}
-        stay = {d.sequence for d in living} | ended
-        stale = sorted(s for s in have if s in whole and s not in stay)  # they had left
-        new.commit((), stale)
-        new.db.execute("UPDATE meta SET floor = 1")
-        waiting = {d.sequence for d in self.queue}
-        again = [d for d in living if d.sequence not in have and d.sequence not in ended and d.sequence not in waiting]
+        missing = have | waiting | {d.sequence for d in gone}
+        again = [d for d in living if d.sequence not in missing]
         written = [d for d in again if d.disk == WRITTEN]  # type: ignore[attr-defined]  # the deliveries of this outbox have it
-        count = old.messages - new.messages - len(written) - len(gone)
-        size = old.bytes - new.bytes - sum(len(d.payload) + len(d.topic) for d in (*written, *gone))
         for lost in again:
             lost.disk = QUEUED  # type: ignore[attr-defined]  # the same
         self.queue.extendleft(reversed(again))  # type: ignore[arg-type]  # the same
+        count = old.messages - new.messages - len(written) - len(gone)
+        size = old.bytes - new.bytes - sum(len(d.payload) + len(d.topic) for d in (*written, *gone))
         self.lost(count, size)
 
 
