@@ -74,7 +74,9 @@ class Sender:
 
         *was_quick*: the broker was there all the time; then what was in flight at the loss may be what caused it.
         """
-        lost = [delivery for delivery in self._lost if delivery.phase < 2]  # the broker has the others
+        lost = [
+            d for d in self._lost if d.phase < 2 and not d.done()
+        ]  # the broker has the others; some may have expired
         if was_quick:
             for delivery in lost:
                 delivery.losses += 1
@@ -140,7 +142,7 @@ class Sender:
         if connection is None or self.is_held:
             return
         pending, sent, window = outbox.pending, outbox.sent, self._window
-        while pending:
+        while pending and self._connection is connection:  # it may be lost while it is written to
             if connection.in_flight >= window or not connection.is_writable:
                 return
             try:
@@ -174,21 +176,23 @@ class Sender:
             what = "a retained message" if delivery.qos <= limits.maximum_qos else f"QoS {delivery.qos}"
             self._refuse(delivery, f"this broker does not take {what}")
             return
+        if delivery.qos:  # before it is sent: a connection that is lost by that gives back all that it was given
+            delivery._state = _SENT
+            sent[delivery.sequence] = delivery
         try:
             connection.send(delivery)
         except MessageTooLarge as error:
+            sent.pop(delivery.sequence, None)
             self.refused += 1
             self.outbox.end(delivery, DeliveryState.REFUSED, error)
             self.emit("message_refused", topic=delivery.topic, why=str(error))
             self._progress()
             return
         except Exception as error:  # a driver that cannot: this message ends, which is reported, and the others go on
+            sent.pop(delivery.sequence, None)
             self._refuse(delivery, f"the driver cannot send it ({type(error).__name__}: {error})")
             return
-        if delivery.qos:
-            delivery._state = _SENT
-            sent[delivery.sequence] = delivery
-        else:
+        if not delivery.qos:
             self.acknowledged += 1
             self.outbox.end(delivery, DeliveryState.ACKNOWLEDGED)
             self._progress()

@@ -297,7 +297,7 @@ class AsyncTransport:
         async with Deadline(timeout, "ready()"):
             while not self._outbox.has_room():
                 self._outbox.wants_room = True
-                await self._change()
+                await self._news("ready()")
 
     async def drain(self, timeout: float | None = None) -> None:
         """Wait until every accepted message has ended: acknowledged, or otherwise; *timeout* is in seconds.

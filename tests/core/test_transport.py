@@ -1001,6 +1001,10 @@ async def test_give_up() -> None:
             assert "2 attempts" in str(error)
             with pytest.raises(GaveUp):
                 transport.publish("t", b"y")
+            transport._outbox.hold()  # no room
+            with pytest.raises(GaveUp):
+                await transport.ready(5)
+            transport._outbox.release()
             assert not delivery.done()
             await one.restart()
             transport.reconnect("the operator said so")
