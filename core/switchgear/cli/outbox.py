@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -14,7 +14,7 @@ from switchgear.cli.app import OK
 from switchgear.cli.output import as_json, payload_facts, write_line
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
 from switchgear.outbox.clock import FileClock
-from switchgear.outbox.lock import FileLock, holder
+from switchgear.outbox.lock import FileLock, holder, lock_file
 from switchgear.outbox.opening import open_file
 from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
@@ -30,6 +30,9 @@ show and export read a file that a transport is using; requeue and purge need it
 
 Exit codes: 0 it worked, 2 there is no such file, it is in use, or --yes is missing.
 """
+
+PART: Final = 32
+"""Rows that export reads at once."""
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The outbox file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON object.")]
@@ -72,19 +75,31 @@ def export(
     with _reading(file) as db:
         clock = _clock(db)
         if quarantine:
-            rows = db.execute(f"SELECT number, why, {COLUMNS} FROM quarantine ORDER BY number")  # noqa: S608 - our columns
-            for number, why, *values in rows:
+            for number, why, *values in _in_parts(db, "quarantine", f"number, why, {COLUMNS}"):
                 write_line(as_json({"number": number, "why": why, **_message(tuple(values), clock)}))
         else:
-            for values in db.execute(f"SELECT {COLUMNS} FROM message ORDER BY sequence"):  # noqa: S608 - our columns
-                write_line(as_json(_message(values, clock)))
+            for row in _in_parts(db, "message", COLUMNS):
+                write_line(as_json(_message(row, clock)))
     raise typer.Exit(OK)
+
+
+def _in_parts(db: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of *table*, whose key is the first of *columns*, in order.
+
+    Not in one reading: for as long as that takes, and a reader of ours may be slow, a transport that uses the file could not
+    use its write-ahead log anew.
+    """
+    key = columns.partition(",")[0]
+    query = f"SELECT {columns} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT {PART}"  # noqa: S608 - our names
+    last = -1
+    while part := db.execute(query, (last,)).fetchall():
+        yield from part
+        last = part[-1][0]
 
 
 def requeue(file: File, *, json: Json = False) -> None:
     """Put the messages in quarantine back, as new ones, as they are now: look at them with export first."""
-    opened = _owned(file)
-    try:
+    with _owned(file) as opened:
         again: list[Row] = []
         numbers: list[int] = []
         sequence = opened.next_sequence
@@ -95,12 +110,8 @@ def requeue(file: File, *, json: Json = False) -> None:
             again.append(row)
             numbers.append(number)
             sequence += 1
-        opened.commit([pack_rows(again)])
-        for number in numbers:
-            opened.db.execute("DELETE FROM quarantine WHERE number = ?", (number,))
+        opened.commit([pack_rows(again)], requeued=numbers)
         left = opened.db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
-    finally:
-        opened.close()
     _tell(json, requeued=len(again), quarantined=left)
 
 
@@ -114,19 +125,9 @@ def purge(
     """Throw away every message of FILE, those in quarantine too."""
     if not yes:
         raise InvalidOption("--yes", "purge throws messages away for ever; look with show, then say --yes")
-    opened = _owned(file)
-    try:
-        quarantined = opened.db.execute("SELECT count(*) FROM quarantine").fetchone()[0]
-        opened.db.execute("DELETE FROM quarantine")
-        messages = 0
-        if not quarantine:
-            messages = opened.messages
-            last = opened.next_sequence
-            opened.db.execute("DELETE FROM message")
-            opened.db.execute("UPDATE meta SET messages = 0, bytes = 0, floor = ?", (last,))
+    with _owned(file) as opened:
+        messages, quarantined = opened.clear(quarantine_only=quarantine)
         opened.shrink()
-    finally:
-        opened.close()
     _tell(json, purged=messages, purged_from_quarantine=quarantined)
 
 
@@ -158,11 +159,18 @@ def _reading(path: str) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
-def _owned(path: str) -> OutboxFile:
+@contextlib.contextmanager
+def _owned(path: str) -> Iterator[OutboxFile]:
     """The file, for us alone."""
     with _reading(path):
         pass
-    return open_file(path, "full", lambda name, **facts: typer.echo(f"{name}: {facts}", err=True))
+    opened = open_file(path, "full", lambda name, **facts: typer.echo(f"{name}: {facts}", err=True))
+    try:
+        yield opened
+    except sqlite3.Error as error:
+        raise UnreadableFile(path, "outbox", f"{error}; nothing was changed") from error
+    finally:
+        opened.close()
 
 
 def _facts(path: str, db: sqlite3.Connection) -> dict[str, object]:
@@ -190,7 +198,7 @@ def _facts(path: str, db: sqlite3.Connection) -> dict[str, object]:
 
 def _holder(path: str) -> int | None:
     """The process whose transport has the file."""
-    if not Path(f"{path}.lock").exists():
+    if not Path(lock_file(path)).exists():
         return None
     try:
         FileLock(path, note=False).release()

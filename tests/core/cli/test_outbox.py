@@ -92,3 +92,46 @@ def test_not_an_outbox(tmp_path: Path, command: str) -> None:
     other.write_text("hello" * 100)
     assert run(command, other)[0] == USAGE
     assert other.read_text() == "hello" * 100
+
+
+def test_requeued_or_not(path: Path) -> None:
+    """Where the quarantine cannot be emptied nothing of it is put back, nothing is purged, and one line says why."""
+    SqliteOutbox(OutboxLimits(), Waits(), str(path)).close_now()  # sets the third aside
+    db = sqlite3.connect(path)
+    db.execute("CREATE TRIGGER never BEFORE DELETE ON quarantine BEGIN SELECT RAISE(ABORT, 'the disk says no'); END")
+    db.commit()
+    db.close()
+    for arguments in (("requeue",), ("purge", "--yes")):
+        code, lines, err = run(arguments[0], path, *arguments[1:])
+        assert (code, lines) == (USAGE, [])
+        assert "the disk says no; nothing was changed" in err
+        (facts,) = run("show", path, "--json")[1]
+        assert (facts["messages"], facts["bytes"], facts["quarantined"]) == (3, 6, 1)
+
+
+def test_a_slow_reader(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a reader of ours dawdles the transport that uses the file can still use its write-ahead log anew."""
+    monkeypatch.setattr("switchgear.cli.outbox.PART", 1)
+    busy: list[int] = []
+
+    def dawdle(line: bytes) -> None:
+        assert line
+        db = sqlite3.connect(path)
+        db.execute("UPDATE meta SET skew = 0")
+        db.commit()
+        busy.append(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        db.close()
+
+    monkeypatch.setattr("switchgear.cli.outbox.write_line", dawdle)
+    assert run("export", path)[0] == OK
+    assert busy == [0] * 4
+
+
+def test_by_another_name(path: Path, tmp_path: Path) -> None:
+    """The commands see who has a file also by a link to it."""
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    outbox = SqliteOutbox(OutboxLimits(), Waits(), str(path))
+    assert run("show", link, "--json")[1][0]["held_by"] is not None
+    assert run("purge", link, "--yes")[0] == USAGE
+    outbox.close_now()
