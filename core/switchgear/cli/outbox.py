@@ -15,7 +15,7 @@ from switchgear.cli.output import as_json, payload_facts, write_line
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
 from switchgear.outbox.clock import FileClock
 from switchgear.outbox.lock import FileLock, holder, lock_file
-from switchgear.outbox.opening import open_file
+from switchgear.outbox.opening import is_corrupt, open_file, reason
 from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
 from switchgear.outbox.schema import APPLICATION, SCHEMA, noted_in
@@ -153,8 +153,8 @@ def _reading(path: str) -> Iterator[sqlite3.Connection]:
             raise UnreadableFile(path, "outbox", "it is no outbox of Switchgear")
         yield db
     except sqlite3.Error as error:
-        why = f"{error}; a transport that opens it saves what can be read"
-        raise UnreadableFile(path, "outbox", why) from error
+        advice = "; a transport that opens it saves what can be read" if is_corrupt(error) else ""
+        raise UnreadableFile(path, "outbox", reason(path, error) + advice) from error
     finally:
         db.close()
 
@@ -168,7 +168,7 @@ def _owned(path: str) -> Iterator[OutboxFile]:
     try:
         yield opened
     except sqlite3.Error as error:
-        raise UnreadableFile(path, "outbox", f"{error}; nothing was changed") from error
+        raise UnreadableFile(path, "outbox", f"{reason(path, error)}; nothing was changed") from error
     finally:
         opened.close()
 

@@ -82,11 +82,16 @@ def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> O
 
 
 def _unreadable(path: str, error: BaseException) -> UnreadableFile:
+    return UnreadableFile(path, "outbox", reason(path, error))
+
+
+def reason(path: str, error: BaseException) -> str:
+    """Why *path* cannot be used, from what the system or SQLite says."""
     why = getattr(error, "strerror", None) or str(error)
     with contextlib.suppress(OSError):  # SQLite says "disk I/O error" when it has no room for its shared memory
         if shutil.disk_usage(Path(path).parent).free == 0:
             why = f"{why}; its disk is full, make room"
-    return UnreadableFile(path, "outbox", why)
+    return why
 
 
 def _check_place(path: str) -> None:

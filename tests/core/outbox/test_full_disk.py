@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import switchgear
 from switchgear import DeliveryState, OutboxLimits, OutboxUnwritable, UnreadableFile
+from switchgear.cli.app import USAGE, build
 from switchgear.delivery import Waits
 from switchgear.outbox import SqliteOutbox
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,6 +109,9 @@ def test_full_when_it_is_opened(disk: Path) -> None:
         switchgear.connect("mqtt://127.0.0.1:1", outbox=disk / "new")
     with pytest.raises(UnreadableFile, match=NO_ROOM):
         new(disk / "outbox")
+    for command in ("show", "export", "requeue"):
+        shown = CliRunner().invoke(build(), ["outbox", command, str(disk / "outbox")])
+        assert (shown.exit_code, NO_ROOM in shown.stderr) == (USAGE, True)
     filler.unlink()
     again = new(disk / "outbox")
     assert [d.topic for d in again.pending] == [f"t/{number}" for number in range(50)]
