@@ -17,14 +17,13 @@ from switchgear.backoff import SMALLEST_DELAY
 from switchgear.cause import Cause, Failure
 from switchgear.connect_budget import connect_turn
 from switchgear.drivers.base import AttemptFailed, DeafListener
-from switchgear.failback import Scout, preferred
+from switchgear.failback import Failback, Scout, preferred
 from switchgear.health import ordered
-from switchgear.hookspecs import Move
+from switchgear.hookspecs import Move, Recheck
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import Link
     from switchgear.endpoint import Endpoint
-    from switchgear.failback import Failback
     from switchgear.manager import ConnectionManager
 
 log = logging.getLogger("switchgear.moves")
@@ -34,6 +33,9 @@ WARM_AGAIN: Final = 5.0
 
 REDIRECTS: Final = 8
 """Redirections followed without a usable connection between them: brokers may send us round in a circle."""
+
+LONGEST_STAY: Final = 60.0
+"""Seconds that a connection is kept, at most, for a plugin that wants to leave each one as soon as it is made."""
 
 
 @define(eq=False)
@@ -48,6 +50,8 @@ class Moves:
     _scout: Scout | None = field(default=None, init=False)
     _tasks: list[asyncio.Task[None]] = field(factory=list, init=False)
     _redirects: int = field(default=0, init=False)
+    _moved: dict[str, int] = field(factory=dict, init=False)
+    """Planned moves that a plugin asked for since it was last content with a stable connection, by its name."""
 
     def __attrs_post_init__(self) -> None:
         if self.failback is not None:
@@ -155,31 +159,43 @@ class Moves:
     async def move(self, why: str, *, window: float | None = None, drain: float | None = None) -> None:
         """Make a new connection in an orderly way: at a random moment, new sends held, what is in flight finished.
 
-        *window* and *drain* are in seconds; None: those of the fail-back.
+        *window* and *drain* are in seconds; None: those of the fail-back. Lists that change are asked for first: where
+        the move goes may be new.
         """
-        manager, settings = self.manager, self.failback
-        spread = (settings.window if settings else 0.0) if window is None else window
-        bound = (settings.drain if settings else 0.0) if drain is None else drain
-        delay = manager.rng.uniform(0, spread)
+        manager, settings = self.manager, self.failback or Failback()
+        delay = manager.rng.uniform(0, settings.window if window is None else window)
         manager.narrator.emit("move_scheduled", delay=delay, why=why)
         await asyncio.sleep(delay)
-        await manager.owner.quiesce(bound)
+        await manager.questions.refresh_endpoints()
+        await manager.owner.quiesce(settings.drain if drain is None else drain)
         manager.feed(ev.ReconnectRequested(why, is_planned=True))
 
     # What plugins see. -------------------------------------------------------------------------------------------
 
     async def _watch(self, plugin: str, present: Endpoint, generation: int) -> None:
-        """Ask *plugin* what it sees for as long as it wants to be asked, and move when it says so."""
+        """Ask *plugin* what it sees for as long as it wants to be asked, and move when it says so.
+
+        A move that follows another soon is not made before the connection has lasted a while, twice as long each time:
+        a plugin whose moves lead nowhere would go round as fast as brokers answer.
+        """
         manager = self.manager
+        since, moved = manager.loop.time(), self._moved.get(plugin, 0)
+        stay = min(LONGEST_STAY, 2.0 ** min(moved - 1, 9)) * manager.rng.uniform(0.5, 1) if moved else 0.0
         said = ""
         while True:
             context = manager.questions.context(endpoint=present, generation=generation)
             answer = await manager.strategies.while_connected(plugin, context)
+            age = manager.loop.time() - since
+            if not isinstance(answer, Move) and age >= manager.profile.stable_after:
+                self._moved.pop(plugin, None)
             if answer is None:
                 return
-            if isinstance(answer, Move):
+            if isinstance(answer, Move) and age >= stay:
+                self._moved[plugin] = self._moved.get(plugin, 0) + 1
                 await self.move(f"plugin {plugin!r}: {answer.why}", window=answer.window, drain=answer.drain)
                 return
+            if isinstance(answer, Move):
+                answer = Recheck(stay - age, f"it is too soon to move again: {answer.why}")
             if answer.why != said:  # one that sees the same again and again says it once
                 said = answer.why
                 manager.narrator.emit("watched", plugin=plugin, why=said)

@@ -71,16 +71,17 @@ class Questions:
 
     async def _verdict(self, ask: int) -> None:
         manager = self.manager
-        if manager.plan.sources:
-            await self._refresh_endpoints()
+        await self.refresh_endpoints()
         verdict, plugin = await manager.strategies.before_reconnect(self.context())
         if isinstance(verdict, Restart) and verdict.how == "process":
             verdict = await manager.owner.replace_process(verdict, plugin)
         manager.feed(ev.VerdictGiven(ask, verdict, plugin))
 
-    async def _refresh_endpoints(self) -> None:
-        """Ask the plugins for their lists again; one that fails to answer keeps the list that it gave last."""
+    async def refresh_endpoints(self) -> None:
+        """Ask the plugins for the lists that change again; one that fails to answer keeps the list that it gave last."""
         manager = self.manager
+        if not manager.plan.sources:
+            return
         for source in manager.plan.sources:
             groups = await manager.strategies.provide_endpoints(source.plugin, source.where)
             for name, group in zip(source.groups, groups or (), strict=False):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
 from switchgear.backoff import fleet
+from switchgear.endpoint import Group, SessionKind, parse_uri
 from switchgear.failback import Failback
 from switchgear.hook_runner import InlineRunner
 from switchgear.hookspecs import Context, Move, Recheck, hookimpl
-from switchgear.moves import REDIRECTS
+from switchgear.moves import LONGEST_STAY, REDIRECTS
 from switchgear.profile import Profile
 from switchgear.testing import Broker, Ledger, MemoryNetwork, run_virtual
 from switchgear.transport import AsyncTransport
@@ -330,6 +332,92 @@ def test_plugin_moves_a_usable_connection() -> None:
         assert move.facts["why"] == "plugin 'Watcher': west"
         assert 0 <= float(str(move.facts["delay"])) <= 5
         assert [published.topic for published in stage.ledger.published()] == [f"t/{i}" for i in range(sent)]
+
+    run_virtual(scenario())
+
+
+class MovingList:
+    """A plugin with a list that changes while the transport is connected, and that then moves there."""
+
+    SCHEMES = ("moving",)
+    places = ("mqtt://first",)
+
+    @hookimpl
+    def provide_endpoints(self, where: str) -> list[Group] | None:
+        if not where.startswith("moving:"):
+            return None
+        return [Group([parse_uri(place) for place in self.places], SessionKind.HUNT, dynamic=True)]
+
+    @hookimpl
+    def while_connected(self, context: Context) -> Recheck | Move:
+        assert context.endpoint is not None
+        return Recheck(5) if parse_uri(self.places[0]).key == context.endpoint.key else Move("the list changed")
+
+
+def test_a_plugin_moves_to_a_broker_that_is_new_in_its_list() -> None:
+    """A list that changes is asked for again before a planned move, so the move reaches what is new in it."""
+
+    async def scenario() -> None:
+        plugin = MovingList()
+        stage = Stage(where="moving:", plugins=[plugin])
+        async with stage.transport:
+            await stage.until("first")
+            plugin.places = ("mqtt://second",)
+            await stage.until("second")
+            await asyncio.sleep(60)
+        [move] = stage.told("move_scheduled")
+        assert 0 < float(str(move.facts["delay"])) <= Failback().window  # a fleet with the same list moves apart
+        assert len(stage.told("connected")) == 2
+
+    run_virtual(scenario())
+
+
+class Restless:
+    """A plugin that wants to leave each of its first connections at once, until it is content."""
+
+    def __init__(self, moves: int) -> None:
+        self.moves = moves
+
+    @hookimpl
+    def while_connected(self, context: Context) -> Recheck | Move:
+        if context.generation > self.moves:
+            return Recheck(1)
+        return Move("away", window=0)
+
+
+def test_a_plugin_that_never_stays_is_slowed_down() -> None:
+    """Moves that follow each other come ever more slowly, at last once in half a minute to a minute."""
+
+    async def scenario() -> None:
+        stage = Stage(where="mqtt://first", plugins=[Restless(10**9)])
+        async with stage.transport:
+            await asyncio.sleep(600)
+        times = [event.at for event in stage.told("connected")]
+        stays = [later - sooner for sooner, later in itertools.pairwise(times)]
+        assert stays[0] < 0.5  # the first move is nobody's repetition
+        for number, stay in enumerate(stays[1:]):
+            longest = min(LONGEST_STAY, 2**number)
+            assert 0.5 * longest <= stay < longest + 0.5
+        assert len(stays) > 10
+        assert "it is too soon to move again: away" in {event.facts["why"] for event in stage.told("watched")}
+
+    run_virtual(scenario())
+
+
+def test_a_plugin_that_was_content_may_move_at_once_again() -> None:
+    """Once a plugin has stayed on a stable connection, its earlier moves no longer count."""
+
+    async def scenario() -> None:
+        plugin = Restless(5)
+        stage = Stage(where="mqtt://first", plugins=[plugin])
+        async with stage.transport:
+            await asyncio.sleep(100)
+            assert len(stage.told("connected")) == 6
+            plugin.moves = 7
+            await asyncio.sleep(10)
+        stays = [b.at - a.at for a, b in itertools.pairwise(stage.told("connected")[6:])]
+        assert len(stays) == 1
+        assert 0.5 <= stays[0] < 1.5
 
     run_virtual(scenario())
 

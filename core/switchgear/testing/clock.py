@@ -26,9 +26,12 @@ START: Final = 1000.0
 PATIENCE: Final = 10.0
 """Real seconds that a busy worker thread is waited for before the test is said to be stuck."""
 
+STANDSTILL: Final = 30.0
+"""Real seconds that callbacks may call each other while the clock stands still, before the test is said to be stuck."""
+
 
 class StuckError(RuntimeError):
-    """Nothing can happen any more: no callback, no timer and no busy thread is left, but somebody waits."""
+    """Nothing can happen any more but that somebody waits; or something happens again and again, and no time passes."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -57,6 +60,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._outstanding = 0
         self._idlers: list[asyncio.Future[None]] = []
         self._stuck_at: float | None = None  # real time
+        self._still_since: float | None = None  # real time
         super().__init__(selector)
 
     def time(self) -> float:
@@ -115,7 +119,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """What the loop does where another would sleep for *timeout*; real seconds to sleep nevertheless."""
         if timeout is not None and timeout <= 0:
             self._stuck_at = None
+            now = time.monotonic()
+            self._still_since = self._still_since or now
+            if now - self._still_since > STANDSTILL:
+                self._still_since = None  # so that what ends the test can still run
+                raise StuckError(f"callbacks called each other for {STANDSTILL:g} real seconds and no time passed: a loop")
             return 0
+        self._still_since = None
         if self._is_awaited():
             now = time.monotonic()
             self._stuck_at = self._stuck_at or now + PATIENCE
@@ -139,7 +149,7 @@ def run_virtual(main: Coroutine[Any, Any, T], *, start: float = START) -> T:
     """What *main* returns, run on a new `VirtualLoop` that is closed afterwards. *start* is in seconds. Since: 0.1.
 
     Raises:
-        StuckError: *main* waits for what can never happen.
+        StuckError: *main* waits for what can never happen, or goes round without waiting.
         ExceptionGroup: exceptions that went to the loop because nobody else heard of them.
     """
     unheard: list[Exception] = []

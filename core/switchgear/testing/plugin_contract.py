@@ -254,7 +254,8 @@ class PluginContract:
                     assert answer is not None, f"{where!r} is its own; None makes it an unknown scheme"
                 else:
                     assert isinstance(error, ConfigurationError), f"{where!r}: {error!r}"
-                    assert PASSWORD not in f"{error} {error!r}"
+                    said = f"{error} {error!r}"
+                    assert PASSWORD not in said, f"the password of {where!r} is in its error: {said}"
 
     def test_drivers_are_drivers(self) -> None:
         """A driver of a name in DRIVERS has what a driver must have; for any other name the answer is None."""
@@ -392,6 +393,7 @@ class PluginContract:
         rng = random.Random(0)
         lists = _lists()
         own = [registry().provide_endpoints(u, {self.loaded.name: self.options}, extra=self.extra) for u in self.uris]
+        own_profiles = [Profile(uri, client_id="press-7") for uri in self.uris]
         lists += [tuple(e for group in found[0] for e in group.endpoints) for found in own if found is not None]
         for number, cause in enumerate((None, *Cause, *Cause)):
             candidates = lists[number % len(lists)]
@@ -410,7 +412,7 @@ class PluginContract:
                 generation=rng.choice((1, 10**9)),
                 outbox_depth=rng.choice((0, 1, 10**6)),
                 client_id="press-7",
-                profile=rng.choice((None, Profile("mqtt://a", client_id="press-7"))),
+                profile=rng.choice((None, Profile("mqtt://a", client_id="press-7"), *own_profiles)),
                 options=copy.deepcopy(dict(self.options)),
             )
 

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from switchgear.testing import StuckError, VirtualLoop, run_virtual
+from switchgear.testing import StuckError, VirtualLoop, clock, run_virtual
 from switchgear.workers import LOOKUPS
 
 
@@ -83,6 +83,18 @@ def test_what_can_never_happen_is_said() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(StuckError, match="never happen"):
+        run_virtual(main())
+
+
+def test_going_round_without_waiting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that goes round and never waits for time is found out; without this its test would never end."""
+    monkeypatch.setattr(clock, "STANDSTILL", 0.05)
+
+    async def main() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    with pytest.raises(StuckError, match="no time passed"):
         run_virtual(main())
 
 
