@@ -635,6 +635,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "Endpoint": lambda: values(switchgear.Endpoint),
     "Group": lambda: values(switchgear.Group),
     "Failure": lambda: values(switchgear.Failure),
+    "EndpointHealth": lambda: values(switchgear.EndpointHealth),
     "Event": lambda: values(switchgear.Event),
     "connection options": connection_options,
     "dr exit codes": dr_exit_codes,

@@ -50,6 +50,7 @@ from switchgear.errors import (
     WouldDeadlock,
 )
 from switchgear.failback import Failback
+from switchgear.health import EndpointHealth
 from switchgear.hookspecs import Context, Delay, GiveUp, Move, Proceed, Recheck, Restart, Verdict, hookimpl
 from switchgear.message import DeliveryState, Message, Properties, Will, topic_matches
 from switchgear.profile import OutboxLimits, Profile
@@ -80,6 +81,7 @@ __all__ = [
     "DeliveryState",
     "Dropped",
     "Endpoint",
+    "EndpointHealth",
     "Envelope",
     "Event",
     "Expired",

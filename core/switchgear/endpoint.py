@@ -110,7 +110,7 @@ class Group:
         session: What the brokers share.
         name: Unique within a transport; filled in when it is empty.
         randomize: Whether equals are shuffled; False keeps the listed order.
-        dynamic: Whether to ask the plugin again before each sweep.
+        dynamic: Whether to ask the plugin again before each sweep and each planned move.
         backoff: Replaces the transport's policy, when not None.
         give_up_after: Replaces the transport's limits, when not None.
         startup_give_up_after: Limits while no connection has ever succeeded, when not None.

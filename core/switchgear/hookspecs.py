@@ -154,8 +154,8 @@ class GiveUp(Verdict):
 class Move:
     """What ``while_connected`` answers to have a new connection made in an orderly way.
 
-    It begins at a random moment within ``window`` seconds; then new sends are held, and what is in flight is awaited for
-    ``drain`` seconds at most. None: as for a fail-back.
+    It begins at a random moment within ``window`` seconds; then lists of endpoints that change are asked for, new sends
+    are held, and what is in flight is awaited for ``drain`` seconds at most. None: as for a fail-back.
     """
 
     why: str = ""
@@ -186,8 +186,8 @@ def provide_driver(name: str, settings: DriverSettings, options: Mapping[str, ob
 def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] | None:
     """The groups of endpoints behind the URI *where*, when this plugin owns its scheme, else None.
 
-    Called when a transport is built, and before each sweep when a group says that it is ``dynamic``. *options* are
-    those of this plugin. Raise `InvalidURI` or `InvalidOption` for a URI that is yours and wrong. Since: 0.1.
+    Called when a transport is built, and again before each sweep and each planned move when a group says that it is
+    ``dynamic``. *options* are those of this plugin. Raise `InvalidURI` or `InvalidOption` for a URI that is yours and wrong. Since: 0.1.
     """
 
 

@@ -438,7 +438,7 @@ class Machine:
             wanted = self._readdress(event.endpoint, candidates)
         chosen = wanted or order[0]
         why = f"plugin {event.plugin!r}" if wanted and event.plugin else "first in order"
-        if wanted and event.plugin and chosen.address:
+        if wanted and chosen.address:
             why += f"; dialled at {chosen.address}"
         self._emit("endpoint_selected", endpoint=str(chosen), why=why)
         self._dial(chosen, now)

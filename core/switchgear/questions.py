@@ -11,6 +11,7 @@ from attrs import define, field
 
 from switchgear import events as ev
 from switchgear.hookspecs import Context, Proceed, Restart
+from switchgear.strategies import DEFAULT
 
 if TYPE_CHECKING:
     from switchgear import effects as do
@@ -99,7 +100,7 @@ class Questions:
 
     async def _selection(self, effect: do.AskSelection) -> None:
         endpoint, plugin = await self.manager.strategies.select_endpoint(self.context(candidates=effect.candidates))
-        self.manager.feed(ev.EndpointSelected(effect.ask, endpoint, plugin))
+        self.manager.feed(ev.EndpointSelected(effect.ask, endpoint, "" if plugin == DEFAULT else plugin))
 
     def report_connected(self, effect: do.ReportConnected, endpoint: Endpoint) -> None:
         """A connection to *endpoint* is usable."""

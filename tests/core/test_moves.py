@@ -349,6 +349,10 @@ class MovingList:
         return [Group([parse_uri(place) for place in self.places], SessionKind.HUNT, dynamic=True)]
 
     @hookimpl
+    def select_endpoint(self) -> None:
+        """No opinion, so what is chosen is told as ever."""
+
+    @hookimpl
     def while_connected(self, context: Context) -> Recheck | Move:
         assert context.endpoint is not None
         return Recheck(5) if parse_uri(self.places[0]).key == context.endpoint.key else Move("the list changed")
@@ -365,6 +369,7 @@ def test_a_plugin_moves_to_a_broker_that_is_new_in_its_list() -> None:
             plugin.places = ("mqtt://second",)
             await stage.until("second")
             await asyncio.sleep(60)
+        assert {event.facts["why"] for event in stage.told("endpoint_selected")} == {"first in order"}
         [move] = stage.told("move_scheduled")
         assert 0 < float(str(move.facts["delay"])) <= Failback().window  # a fleet with the same list moves apart
         assert len(stage.told("connected")) == 2
