@@ -239,8 +239,9 @@ def on_event(event: Event) -> None:
 def check_options(options: Mapping[str, object]) -> None:
     """Refuse options that cannot be right, before anything is started.
 
-    Called once for each transport that is built with this plugin, on the thread that builds it. *options* are those of
-    this plugin. Raise `InvalidOption` for one that is wrong; what a hook finds wrong later can only be logged. Since: 0.1.
+    Called once for each transport that is built with this plugin, on the thread that builds it, after
+    ``provide_endpoints``. *options* are those of this plugin. Raise `InvalidOption` for one that is wrong; what a hook
+    finds wrong later can only be logged. Since: 0.1.
     """
 
 

@@ -89,7 +89,8 @@ class _File:
     def profile(self, data: Table) -> Profile:
         for key in data:
             if key not in KEYS:
-                raise self.error(key, "there is no such key", valid=KEYS)
+                hint = f"; a profile of this name is a table [profile.{key}]" if isinstance(data[key], dict) else ""
+                raise self.error(key, f"there is no such key{hint}", valid=KEYS)
         if "where" not in data:
             raise self.error("where", "it is missing; give a URI or a list of them")
         values = dict(data)

@@ -135,6 +135,7 @@ WRONG = [
     ("where = 5", "where", "5"),
     ("where = []", "where", "empty"),
     ("wher = 'mqtt://h'", "wher", "there is no such key"),
+    ("press = {where = 'mqtt://h'}", "press", "a profile of this name is a table [profile.press]"),
     ("keepalive = 70000", "keepalive", "70000"),
     ("keepalive = true", "keepalive", "True"),
     ("connect_timeout = nan", "connect_timeout", "nan"),

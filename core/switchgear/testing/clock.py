@@ -123,7 +123,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._still_since = self._still_since or now
             if now - self._still_since > STANDSTILL:
                 self._still_since = None  # so that what ends the test can still run
-                raise StuckError(f"callbacks called each other for {STANDSTILL:g} real seconds and no time passed: a loop")
+                raise StuckError(
+                    f"callbacks called each other for {STANDSTILL:g} real seconds and no time passed: a loop"
+                )
             return 0
         self._still_since = None
         if self._is_awaited():

@@ -91,7 +91,7 @@ def test_going_round_without_waiting_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(clock, "STANDSTILL", 0.05)
 
     async def main() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - going round is what is tested
             await asyncio.sleep(0)
 
     with pytest.raises(StuckError, match="no time passed"):
