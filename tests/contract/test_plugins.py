@@ -213,6 +213,19 @@ def test_two_groups_of_one_name_are_found_out() -> None:
         broken.test_own_uris_become_named_groups()
 
 
+def test_a_strategy_that_fails_for_its_own_uri_is_found_out() -> None:
+    """Some contexts are of a transport to the plugin's own URI; without them its `while_connected` was never tried."""
+
+    def watch(context: Context) -> Recheck | None:
+        if context.profile is not None and context.profile.where == ("seven:a",):
+            raise OSError("the list is away")
+        return None
+
+    broken = contract(made(schemes=("seven",), provide_endpoints=group_of, while_connected=watch), uris=("seven:a",))
+    with pytest.raises(BaseException, match="the list is away"):
+        broken.test_answers_are_legal()
+
+
 def test_hooks_may_use_a_loop_of_their_own() -> None:
     """A hook that runs a coroutine of its own passes: it has a thread without a loop, as in production."""
 
