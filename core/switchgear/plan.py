@@ -158,14 +158,14 @@ def _read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...
 
 
 def _failback_of(profile: Profile, groups: tuple[Group, ...]) -> Failback | None:
-    """The profile's own, a group's own, or the defaults where some endpoints are preferred to others."""
+    """The profile's own, a group's own, or the defaults where some endpoints are preferred to others, or may yet be."""
     if profile.failback is not None:
         return profile.failback or None
     own = [group.failback for group in groups if group.failback is not None]
     if own:
         return own[0]
     priorities = {endpoint.priority for group in groups for endpoint in group.endpoints}
-    return Failback() if len(priorities) > 1 else None
+    return Failback() if len(priorities) > 1 or any(group.dynamic for group in groups) else None
 
 
 def _session_of(profile: Profile, registry: Registry) -> SessionKind:

@@ -341,6 +341,7 @@ class MovingList:
 
     SCHEMES = ("moving",)
     places = ("mqtt://first",)
+    is_watching = True
 
     @hookimpl
     def provide_endpoints(self, where: str) -> list[Group] | None:
@@ -353,8 +354,9 @@ class MovingList:
         """No opinion, so what is chosen is told as ever."""
 
     @hookimpl
-    def while_connected(self, context: Context) -> Recheck | Move:
-        assert context.endpoint is not None
+    def while_connected(self, context: Context) -> Recheck | Move | None:
+        if context.endpoint is None or not self.is_watching:
+            return None
         return Recheck(5) if parse_uri(self.places[0]).key == context.endpoint.key else Move("the list changed")
 
 
@@ -373,6 +375,27 @@ def test_a_plugin_moves_to_a_broker_that_is_new_in_its_list() -> None:
         [move] = stage.told("move_scheduled")
         assert 0 < float(str(move.facts["delay"])) <= Failback().window  # a fleet with the same list moves apart
         assert len(stage.told("connected")) == 2
+
+    run_virtual(scenario())
+
+
+def test_priorities_that_come_later_lead_back() -> None:
+    """A list that had no priorities when the transport was made may get them: then it goes back to the better endpoint."""
+
+    async def scenario() -> None:
+        plugin = MovingList()
+        plugin.is_watching = False
+        stage = Stage(where="moving:", plugins=[plugin])
+        async with stage.transport:
+            await stage.until("first")
+            plugin.places = ("mqtt://first?priority=1", "mqtt://second")
+            stage.network.refuse("second:1883")
+            stage.network.cut("first:1883")
+            await asyncio.sleep(10)
+            assert stage.is_at("first")
+            stage.network.restore("second:1883")
+            await stage.until("second")
+        assert [event.facts["why"] for event in stage.told("move_scheduled")] == ["fail-back to mqtt://second:1883"]
 
     run_virtual(scenario())
 

@@ -3,6 +3,7 @@
 Real brokers in processes of their own are in `switchgear.testing.processes`, which is imported only when asked for.
 """
 
+from switchgear.hook_runner import InlineRunner
 from switchgear.testing.broker import Broker, Faults, Ledger, Store
 from switchgear.testing.clock import StuckError, VirtualLoop, run_virtual
 from switchgear.testing.network import Dialled, MemoryNetwork
@@ -34,6 +35,7 @@ __all__ = [
     "FaultProxy",
     "Faults",
     "Hang",
+    "InlineRunner",
     "Ledger",
     "MemoryNetwork",
     "Script",

@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     Its clock moves only when nothing else can happen, and then straight to the next deadline. Work on threads is
     waited for, with the clock standing still, when the loop knows of it: `run_in_executor`, Switchgear's own pools
     for look-ups and plain handlers, and whatever `outstanding` is held for. For plugins' hooks take
-    `switchgear.hook_runner.InlineRunner`, which needs no thread. Sockets may exist but are never waited for: connect
+    `switchgear.testing.InlineRunner`, which needs no thread. Sockets may exist but are never waited for: connect
     through `switchgear.testing.MemoryNetwork`.
     """
 

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from switchgear import AsyncTransport, Profile
-from switchgear.hook_runner import InlineRunner
-from switchgear.testing import Broker, MemoryNetwork
+from switchgear.testing import Broker, InlineRunner, MemoryNetwork
 from switchgear.testing.plugin_contract import PluginContract
 
 
