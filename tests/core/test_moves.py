@@ -340,7 +340,7 @@ class MovingList:
     """A plugin with a list that changes while the transport is connected, and that then moves there."""
 
     SCHEMES = ("moving",)
-    places = ("mqtt://first",)
+    places: tuple[str, ...] = ("mqtt://first",)
     is_watching = True
 
     @hookimpl
