@@ -38,7 +38,7 @@ class Context:
 
     Attributes:
         now: Seconds on the transport's clock.
-        candidates: Endpoints that may be chosen now, best first; in ``select_endpoint`` those not yet tried.
+        candidates: All endpoints, in the list's order; in ``select_endpoint`` those that may be chosen now, best first.
         health: What is remembered of each candidate, by ``Endpoint.key``.
         endpoint: Where the connection or attempt was; None before the first.
         attempt: Tries since the last usable connection, counted from 1.
