@@ -187,7 +187,8 @@ def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] 
     """The groups of endpoints behind the URI *where*, when this plugin owns its scheme, else None.
 
     Called when a transport is built, and again before each sweep and each planned move when a group says that it is
-    ``dynamic``. *options* are those of this plugin. Raise `InvalidURI` or `InvalidOption` for a URI that is yours and wrong. Since: 0.1.
+    ``dynamic``. *options* are those of this plugin. Raise `InvalidURI` or `InvalidOption` for a URI that is yours and
+    wrong. Since: 0.1.
     """
 
 
