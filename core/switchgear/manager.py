@@ -18,7 +18,7 @@ from switchgear import events as ev
 from switchgear.cause import MESSAGE_MAY_BE_WHY, Cause, Failure
 from switchgear.connect_budget import connect_turn
 from switchgear.credentials import Credentials
-from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Driver, Link
+from switchgear.drivers.base import AttemptFailed, Connection, ConnectRequest, Discardable, Driver, Link
 from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
 from switchgear.farewell import POLITE, Farewells, end_session
@@ -155,10 +155,10 @@ class ConnectionManager:
         self.questions.report_connected(effect, self._live[effect.generation].endpoint)
 
     def _restart_driver(self, _effect: do.RestartDriver) -> None:
-        self._renew_driver()
-
-    def _renew_driver(self) -> None:
-        self.driver.close()
+        if isinstance(self.driver, Discardable):
+            self.driver.discard()
+        else:
+            self.driver.close()
         self.driver = self.make_driver()
 
     def _fail_waiters(self, effect: do.FailWaiters) -> None:
@@ -329,7 +329,8 @@ class ConnectionManager:
 
     def resume(self) -> None:
         """Begin again, with a new driver."""
-        self._renew_driver()
+        self.driver.close()
+        self.driver = self.make_driver()
         self.feed(ev.StartRequested())
 
     async def close(self) -> None:

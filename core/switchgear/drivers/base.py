@@ -6,7 +6,7 @@ made on the event loop's thread, and all its reports must be made there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
@@ -307,4 +307,16 @@ class Driver(Protocol):
 
     def close(self) -> None:
         """Release what the driver holds; its connections are closed before."""
+        ...
+
+
+@runtime_checkable
+class Discardable(Protocol):
+    """What a driver is too, where its library shares something between the drivers of a process, such as its threads."""
+
+    def discard(self) -> None:
+        """Release what the driver holds, and what it shares: the next driver is to have none of it.
+
+        Called in place of `Driver.close` when a plugin has the driver restarted. Others that use what is shared go on with it.
+        """
         ...

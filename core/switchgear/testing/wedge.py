@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from switchgear.drivers.base import Discardable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,6 +80,13 @@ class WedgeableDriver:
     def close(self) -> None:
         """See `switchgear.drivers.base.Driver`."""
         self._inner.close()
+
+    def discard(self) -> None:
+        """See `switchgear.drivers.base.Discardable`."""
+        if isinstance(self._inner, Discardable):
+            self._inner.discard()
+        else:
+            self._inner.close()
 
 
 class WedgeableConnection:

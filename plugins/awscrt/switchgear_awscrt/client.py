@@ -10,7 +10,7 @@ from switchgear.tls import TLS
 
 from switchgear_awscrt.identity import read_identity, sdk_context
 from switchgear_awscrt.packets import connect_packet
-from switchgear_awscrt.sdk import sdk, stack
+from switchgear_awscrt.sdk import sdk
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import ConnectRequest, DriverSettings
@@ -26,17 +26,22 @@ ALPN_MQTT: Final = "x-amzn-mqtt-ca"
 """What AWS IoT wants to be offered for MQTT with a certificate on port 443 (developer guide, device communication)."""
 
 
-def make_client(
-    settings: DriverSettings, options: Options, request: ConnectRequest, door: Door, callbacks: dict[str, Any]
+def make_client(  # noqa: PLR0917 - what a connection is made of
+    settings: DriverSettings,
+    options: Options,
+    request: ConnectRequest,
+    door: Door,
+    bootstrap: Any,
+    callbacks: dict[str, Any],
 ) -> Any:
-    """A client that will connect through *door*, once it is started; may block on the disk.
+    """A client on *bootstrap* that will connect through *door*, once it is started; may block on the disk.
 
     Raises:
         UnreadableFile: certificate files cannot be used.
         InvalidOption: the options do not go with the endpoint.
     """
     made, endpoint = sdk(), request.endpoint
-    values = _client_options(made, settings, request, door, callbacks)
+    values = _client_options(made, settings, request, door, bootstrap, callbacks)
     tls = settings.tls or TLS()
     identity = read_identity(settings.tls, options) if endpoint.is_tls else None
     if options.is_for_aws:
@@ -57,8 +62,8 @@ def alpn_of(tls: TLS, options: Options, endpoint: Endpoint) -> tuple[str, ...]:
     return (ALPN_MQTT,)
 
 
-def _client_options(
-    made: Any, settings: DriverSettings, request: ConnectRequest, door: Door, callbacks: dict[str, Any]
+def _client_options(  # noqa: PLR0917 - the same
+    made: Any, settings: DriverSettings, request: ConnectRequest, door: Door, bootstrap: Any, callbacks: dict[str, Any]
 ) -> Any:
     mqtt5, io, endpoint = made.mqtt5, made.io, request.endpoint
     sockets = io.SocketOptions()
@@ -67,7 +72,7 @@ def _client_options(
     values = mqtt5.ClientOptions(
         host_name=door.host,
         port=door.port,
-        bootstrap=stack().bootstrap,
+        bootstrap=bootstrap,
         socket_options=sockets,
         connect_options=connect_packet(mqtt5, settings, request),
         session_behavior=behaviour.CLEAN if request.clean_start else behaviour.REJOIN_ALWAYS,
@@ -117,7 +122,7 @@ def _aws_client(made: Any, values: Any, options: Options, request: ConnectReques
         if not endpoint.is_websocket:
             raise InvalidOption("sigv4", f"it signs a WebSocket; write wss:// in place of {endpoint.scheme}://")
         return builder.websockets_with_default_aws_signing(
-            signing.region, _credentials(made, signing.profile), **common
+            signing.region, _credentials(made, signing.profile, values.bootstrap), **common
         )
     assert authorizer is not None
     build = (
@@ -135,13 +140,13 @@ def _aws_client(made: Any, values: Any, options: Options, request: ConnectReques
     )
 
 
-def _credentials(made: Any, profile: str | None) -> Any:
+def _credentials(made: Any, profile: str | None, bootstrap: Any) -> Any:
     """Where the SDK finds credentials: its default chain, or one profile of the user's AWS files."""
     provider = made.auth.AwsCredentialsProvider
     try:
         if profile is None:
-            return provider.new_default_chain(stack().bootstrap)
-        return provider.new_profile(stack().bootstrap, profile_name=profile)
+            return provider.new_default_chain(bootstrap)
+        return provider.new_profile(bootstrap, profile_name=profile)
     except Exception as error:  # the SDK raises RuntimeError for all of it
         why = f"AWS's SDK finds no credentials for profile {profile!r} ({error}); check ~/.aws, or AWS_PROFILE"
         raise InvalidOption("sigv4", why) from error

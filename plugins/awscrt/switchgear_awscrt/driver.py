@@ -19,7 +19,7 @@ from switchgear_awscrt.identity import python_context, read_identity, sdk_contex
 from switchgear_awscrt.probe import FINDINGS, probe
 from switchgear_awscrt.proxy import ask_proxy
 from switchgear_awscrt.relay import Door, Relay
-from switchgear_awscrt.sdk import sdk
+from switchgear_awscrt.sdk import Stack, discard, sdk, stack
 
 if TYPE_CHECKING:
     from switchgear.drivers.link_base import ByteLink
@@ -59,6 +59,7 @@ class CrtDriver:
         _check(settings, options)
         self._settings = settings
         self._options = options
+        self._stack: Stack | None = None
 
     async def dial(self, endpoint: Endpoint) -> Link:
         """Open TCP, through the proxy if there is one; TLS and WebSocket are the SDK's. Raises `AttemptFailed`."""
@@ -88,9 +89,7 @@ class CrtDriver:
         connection = CrtConnection(sdk(), relay, self._settings, listener)
         try:
             with Door() as door:
-                client = await LOOKUPS.run(
-                    lambda: make_client(self._settings, self._options, request, door, connection.callbacks())
-                )
+                client = await LOOKUPS.run(lambda: self._client(request, door, connection.callbacks()))
                 connection.start(client)
                 await self._secured(connection, relay, door, endpoint)
             await self._acknowledged(connection, relay, request)
@@ -103,20 +102,28 @@ class CrtDriver:
             raise AttemptFailed(from_exception(error)) from error
         return connection
 
+    def _client(self, request: ConnectRequest, door: Door, callbacks: dict[str, Any]) -> Any:
+        self._stack = stack()
+        return make_client(self._settings, self._options, request, door, self._stack.bootstrap, callbacks)
+
     async def _secured(self, connection: CrtConnection, relay: Relay, door: Door, endpoint: Endpoint) -> None:
-        """Wait until the SDK has come through *door* and is done with TLS, or has failed."""
+        """Wait until the SDK has come through *door* and is done with TLS, or has failed.
+
+        It comes through the door without the broker's help, so that has no deadline here: an SDK that never comes is
+        wedged, and the core ends the attempt as DRIVER_SILENT.
+        """
         timeout = self._timeout(endpoint)
 
         async def secure() -> None:
             await relay.open(door)
-            await asyncio.shield(relay.secured)
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(relay.secured)
 
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(secure()), connection.acknowledged]
         if endpoint.is_tls:
             waits.append(asyncio.ensure_future(self._doubt(endpoint, min(DOUBT, timeout / 2))))
         try:
-            async with asyncio.timeout(timeout):
-                done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for each in done - {connection.acknowledged}:
                 each.result()
         except TimeoutError as error:
@@ -189,7 +196,14 @@ class CrtDriver:
         return await FINDINGS.about((endpoint.key, identity, verify), look)
 
     def close(self) -> None:
-        """Nothing is held between connections."""
+        """Nothing is held between connections but what all share."""
+        self._stack = None
+
+    def discard(self) -> None:
+        """See `switchgear.drivers.base.Discardable`: the SDK's thread may hang, so the next driver has another."""
+        if self._stack is not None:
+            discard(self._stack)
+        self.close()
 
 
 def _check(settings: DriverSettings, options: Options) -> None:

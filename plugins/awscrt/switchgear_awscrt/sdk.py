@@ -33,12 +33,16 @@ class Sdk:
     builder: Any
 
 
-@frozen
+@frozen(eq=False)
 class Stack:
     """What every connection of the process uses. The resolver is never asked: connections are dialled by ours."""
 
     group: Any
     bootstrap: Any
+
+
+_current: Final[list[Stack]] = []
+"""The stack that new connections use, when there is one."""
 
 
 def sdk() -> Sdk:
@@ -52,10 +56,20 @@ def sdk() -> Sdk:
 
 
 def stack() -> Stack:
-    """The event loop and what is built on it, made at the first call."""
+    """The event loop and what is built on it, made at the first call, and at the first after `discard`."""
     made = sdk()
     with _ONCE:
-        return _stack(made.io)
+        if not _current:
+            group = made.io.EventLoopGroup(THREADS)
+            _current.append(Stack(group, made.io.ClientBootstrap(group, made.io.DefaultHostResolver(group))))
+        return _current[0]
+
+
+def discard(used: Stack) -> None:
+    """Have the next connections use another stack than *used*, whose thread ends when its last connection has."""
+    with _ONCE:
+        if _current == [used]:  # else somebody else, who used it too, has done so
+            _current.clear()
 
 
 @functools.cache
@@ -67,9 +81,3 @@ def _sdk() -> Sdk:
         why = f"'awscrt' needs AWS's SDK, which cannot be imported ({error}); pip install awsiotsdk"
         raise InvalidOption("driver", why) from error
     return Sdk(*modules)
-
-
-@functools.cache
-def _stack(io: Any) -> Stack:
-    group = io.EventLoopGroup(THREADS)
-    return Stack(group, io.ClientBootstrap(group, io.DefaultHostResolver(group)))
