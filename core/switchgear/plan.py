@@ -15,6 +15,7 @@ from switchgear.machine_settings import MachineSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from switchgear.drivers.base import Driver
     from switchgear.plugins import Registry
     from switchgear.profile import Profile
 
@@ -71,6 +72,19 @@ class Plan:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Every endpoint of every group."""
         return tuple(endpoint for group in self.groups for endpoint in group.endpoints)
+
+    def spoken_by(self, driver: Driver) -> Plan:
+        """This plan, in the MQTT version that *driver* speaks where nobody asks for another.
+
+        Raises:
+            InvalidOption: somebody asks for a version that it does not speak.
+        """
+        if self.protocol in driver.features.protocols:
+            return self
+        known = tuple(sorted(driver.features.protocols))
+        if known and not self.asks_for_protocol:
+            return evolve(self, protocol=known[-1], asks_for_protocol=True)
+        raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self.protocol}", valid=known)
 
     def machine_settings(self, profile: Profile, *, dials_ahead: bool, starts_clean: bool = False) -> MachineSettings:
         """What the machine is made with."""

@@ -11,8 +11,6 @@ import random
 import uuid
 from typing import TYPE_CHECKING, Any, Self
 
-from attrs import evolve
-
 from switchgear import events as ev
 from switchgear import process_restart
 from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
@@ -204,13 +202,11 @@ class AsyncTransport:
         driver = self._registry.provide_driver(
             self.profile.driver, settings, options=self.profile.plugin_options, extra=self.profile.plugins
         )
-        if self._plan.protocol not in driver.features.protocols:
-            known = tuple(sorted(driver.features.protocols))
-            if known and not self._plan.asks_for_protocol:
-                driver.close()
-                self._plan = evolve(self._plan, protocol=known[-1], asks_for_protocol=True)
-                return self._new_driver(probe_client_id)
-            raise InvalidOption("protocol", f"driver {driver.name!r} does not speak {self._plan.protocol}", valid=known)
+        spoken = self._plan.spoken_by(driver)
+        if spoken is not self._plan:
+            driver.close()
+            self._plan = spoken
+            return self._new_driver(probe_client_id)
         if settings.will is not None and settings.will.qos not in driver.features.qos:
             raise unsupported_qos("will.qos", driver, settings.will.qos)
         return driver

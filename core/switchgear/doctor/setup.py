@@ -46,7 +46,7 @@ async def look(
     except SwitchgearError as error:
         return None, [failed("profile", str(error), wrong)]
     try:
-        lines = _plugins(profile, plan, registry)
+        plan, lines = _plugins(profile, plan, registry)
     except SwitchgearError as error:
         way_out = "install it, or name another" if isinstance(error, UnknownDriver | UnknownPlugin) else wrong
         return None, [_profile(profile, plan), failed("plugins", str(error), way_out)]
@@ -101,8 +101,11 @@ def _is_here(endpoint: Endpoint) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
-def _plugins(profile: Profile, plan: Plan, registry: Registry) -> list[Finding]:
-    """The lines about what is installed. Raises a `SwitchgearError` where a plugin that is needed is not there."""
+def _plugins(profile: Profile, plan: Plan, registry: Registry) -> tuple[Plan, list[Finding]]:
+    """The plan as the driver speaks it, and the lines about what is installed.
+
+    Raises a `SwitchgearError` where a plugin that is needed is not there, or does not speak what is asked for.
+    """
     named = tuple(each for each in plan.strategies if isinstance(each, str))
     registry.select_checked(named, disabled=profile.disable_plugins, options=profile.plugin_options)
     driver = registry.provide_driver(
@@ -112,10 +115,7 @@ def _plugins(profile: Profile, plan: Plan, registry: Registry) -> list[Finding]:
         extra=profile.plugins,
     )
     driver.close()
-    if plan.protocol not in driver.features.protocols:
-        known = ", ".join(sorted(driver.features.protocols))
-        way_out = f"set protocol to {known}, or name another driver"
-        return [failed("plugins", f"driver {driver.name!r} does not speak MQTT {plan.protocol}", way_out)]
+    spoken = plan.spoken_by(driver)
     versions = f"switchgear {switchgear.__version__}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}"
     used = f"; strategies {', '.join(named)}" if named else ""
     loaded = {plugin.name: plugin.version for plugin in registry.loaded}
@@ -124,4 +124,4 @@ def _plugins(profile: Profile, plan: Plan, registry: Registry) -> list[Finding]:
     lines += [
         warned("plugins", f"{skip.name} was skipped: {skip.why}", "mend it, or uninstall it") for skip in unwanted
     ]
-    return lines
+    return spoken, lines
