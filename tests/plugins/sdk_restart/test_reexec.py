@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -74,6 +75,12 @@ class Run:
         return found
 
 
+def kept(folder: Path) -> set[str]:
+    """The payloads that the program's outbox holds."""
+    with contextlib.closing(sqlite3.connect(folder / "outbox")) as db:
+        return {payload.decode() for (payload,) in db.execute("SELECT payload FROM message")}
+
+
 def check(run: Run, restarts: int) -> None:
     """Nothing was lost, nothing is left open, and every image was started as the first."""
     assert (run.ended.returncode, run.ended.stderr) == (0, "")
@@ -131,6 +138,25 @@ def test_the_budget_ends_the_loop(tmp_path: Path) -> None:
         assert (run.ended.returncode, len(run.images)) == (9, 3)
 
 
+def test_an_exec_that_fails(tmp_path: Path) -> None:
+    """Where the system refuses the exec, that is told with its reason, the process goes on, and no message is lost."""
+    code = (
+        "import logging, os, sys; from wedging.__main__ import main\n"
+        "handler = logging.StreamHandler()\n"
+        "handler.setFormatter(logging.Formatter('%(message)s: %(why)s', defaults={'why': ''}))\n"
+        "logging.getLogger('switchgear').addHandler(handler)\n"
+        "os.environ['LARGE'] = 'x' * 200_000  # Linux takes 128 KiB for one\n"
+        "main(*sys.argv[1:])\n"
+    )
+    with ThreadedBroker() as broker:
+        run = Run(broker, tmp_path, "-c", code, restarts=1, budget=1)
+        assert (run.ended.returncode, len(run.images)) == (9, 1)
+        assert "switchgear.process_restart_failed: raised OSError: [Errno 7] Argument list too long" in run.ended.stderr
+        assert "switchgear.driver_restarted: in place of the process" in run.ended.stderr
+        arrived = {payload.decode() for payload in broker.ledger.payloads("n")}
+        assert set(run.accepted) - arrived <= kept(tmp_path)
+
+
 @pytest.mark.parametrize(("given", "code"), [({}, 75), ({"exit_code": 3}, 3)])
 def test_it_ends_with_a_code(tmp_path: Path, given: dict[str, Any], code: int) -> None:
     """With "exit" the process ends with the code, and every message that the broker does not have is in the outbox."""
@@ -138,9 +164,6 @@ def test_it_ends_with_a_code(tmp_path: Path, given: dict[str, Any], code: int) -
         run = Run(broker, tmp_path, str(PROGRAM), restarts=1, escalate_to="exit", **given)
         assert (run.ended.returncode, run.ended.stderr) == (code, "")
         arrived = {payload.decode() for payload in broker.ledger.payloads("n")}
-        with sqlite3.connect(tmp_path / "outbox") as db:
-            kept = {payload.decode() for (payload,) in db.execute("SELECT payload FROM message")}
-        db.close()
-        assert set(run.accepted) - arrived <= kept
+        assert set(run.accepted) - arrived <= kept(tmp_path)
         assert len(run.accepted) == 8
         assert run.overlaps() == []
