@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import typer
 
-    from switchgear.cause import Failure
+    from switchgear.cause import Cause, Failure
     from switchgear.drivers.base import Driver, DriverSettings
     from switchgear.endpoint import Endpoint, Group
     from switchgear.health import EndpointHealth
@@ -71,6 +71,11 @@ class Context:
     profile: Profile | None = None
     options: Mapping[str, object] = field(factory=dict)
     notes: MutableMapping[str, object] = field(factory=dict)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why that was: the cause of ``failure``; None before the first ending."""
+        return self.failure.cause if self.failure is not None else None
 
 
 class Verdict:
@@ -174,8 +179,10 @@ def _check_seconds(seconds: float) -> None:
 
 
 @hookspec(firstresult=True)
-def provide_driver(name: str, settings: DriverSettings, options: Mapping[str, object]) -> Driver | None:
-    """A new driver, when this plugin provides the one called *name*, else None.
+def provide_driver(
+    name: str, settings: DriverSettings, options: Mapping[str, object]
+) -> Driver | Callable[[DriverSettings], Driver] | None:
+    """A new driver, or a factory that makes one of its settings, when this plugin provides *name*, else None.
 
     Called once when a transport is built, and again after each `Restart`. The first answer wins. *options* are those of
     this plugin. Raising ends the building of the transport with a `PluginError`. Since: 0.1.

@@ -121,6 +121,8 @@ class Registry:
             answer = self._build(plugin, "provide_driver", name=name, settings=settings, options=own)
             if answer is None:
                 continue
+            if callable(answer) and (isinstance(answer, type) or not hasattr(answer, "dial")):  # a factory
+                answer = _guarded(plugin, "provide_driver", functools.partial(answer, settings))
             missing = [part for part in ("name", "features", "dial", "connect", "close") if not hasattr(answer, part)]
             if missing:
                 raise _wrong(plugin, "provide_driver", answer, f"not a driver: it has no {', '.join(missing)}")
@@ -263,16 +265,21 @@ class Registry:
     def _build(self, plugin: LoadedPlugin, hook: str, **values: object) -> object:
         """Call a hook on this thread, as transports are built and command lines start."""
         call = functools.partial(plugin.call, hook, **values)
-        try:
-            answer = traced(plugin.name, hook, call)() if self._trace else call()
-        except (ConfigurationError, PluginError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise PluginError(plugin.name, describe(error), hook=hook, distribution=plugin.distribution) from error
-        if inspect.iscoroutine(answer):
-            answer.close()
-            raise _wrong(plugin, hook, answer, "hooks are synchronous")
-        return answer
+        return _guarded(plugin, hook, traced(plugin.name, hook, call) if self._trace else call)
+
+
+def _guarded(plugin: LoadedPlugin, hook: str, call: Callable[[], object]) -> object:
+    """What *call*, which runs the plugin's code, answers; what it raises becomes a `PluginError` that names the plugin."""
+    try:
+        answer = call()
+    except (ConfigurationError, PluginError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(plugin.name, describe(error), hook=hook, distribution=plugin.distribution) from error
+    if inspect.iscoroutine(answer):
+        answer.close()
+        raise _wrong(plugin, hook, answer, "hooks are synchronous")
+    return answer
 
 
 def _groups(plugin: LoadedPlugin, answer: object) -> list[Group]:

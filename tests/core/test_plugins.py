@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.metadata
 import itertools
@@ -226,6 +227,28 @@ def test_provide_driver() -> None:
     with pytest.raises(UnknownDriver) as unknown:
         Registry((load_object(plugin_of(provide_driver=lambda: None)),)).provide_driver("x", SETTINGS)
     assert unknown.value.known == ()
+
+
+def test_driver_factories() -> None:
+    """A factory, be it a function or a class, makes the driver of the settings; what it raises is the plugin's blame."""
+    parts: dict[str, object] = dict.fromkeys(("name", "features", "dial", "connect", "close"))
+    kind = type("D", (), {**parts, "__init__": lambda self, settings: setattr(self, "settings", settings)})
+    answers: dict[str, object] = {
+        "class": kind,
+        "function": functools.partial(kind),
+        "odd": lambda settings: settings,
+        "boom": lambda _: 1 / 0,
+    }
+    made = plugin_of(provide_driver=lambda name: answers[name])
+    loaded = Registry.load(entry_points=[])
+    for name in ("class", "function"):
+        driver: Any = loaded.provide_driver(name, SETTINGS, extra=[made])
+        assert isinstance(driver, kind)
+        assert driver.settings is SETTINGS
+    with pytest.raises(PluginError, match="answered DriverSettings: not a driver"):
+        loaded.provide_driver("odd", SETTINGS, extra=[made])
+    with pytest.raises(PluginError, match="hook provide_driver: raised ZeroDivisionError"):
+        loaded.provide_driver("boom", SETTINGS, extra=[made])
 
 
 ENDPOINTS = """

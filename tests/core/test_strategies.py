@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from switchgear import default_strategy
+from switchgear.cause import Cause, Failure
 from switchgear.endpoint import Endpoint, Group, parse_uri
 from switchgear.hook_runner import HookRunner, InlineRunner
 from switchgear.hookspecs import Context, Delay, GiveUp, Move, Proceed, Recheck, Restart, Verdict, hookimpl
@@ -31,6 +32,12 @@ CONTEXT = Context(
     failure=None,
     generation=1,
 )
+
+
+def test_cause_of_a_context() -> None:
+    """A hook finds the cause of the last ending without a look into the failure, and None before the first."""
+    assert CONTEXT.cause is None
+    assert attrs.evolve(CONTEXT, failure=Failure(Cause.PORT_REFUSED)).cause is Cause.PORT_REFUSED
 
 
 def plugin_of(**hooks: Callable[..., object]) -> object:
