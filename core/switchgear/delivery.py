@@ -7,6 +7,7 @@ that nobody waits for.
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import os
 import threading
@@ -17,7 +18,6 @@ from attrs import define, field
 
 from switchgear.deadline import Deadline
 from switchgear.errors import Forked, SwitchgearError, WouldDeadlock
-from switchgear.message import DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -25,6 +25,32 @@ if TYPE_CHECKING:
     from switchgear.message import Properties
 
 log = logging.getLogger("switchgear.delivery")
+
+
+class DeliveryState(enum.StrEnum):
+    """Where a message is in its life."""
+
+    ACCEPTED = "accepted"
+    """In the outbox; for a durable outbox: not yet on disk."""
+    STORED = "stored"
+    """Safe in the outbox."""
+    SENT = "sent"
+    """Handed to a connection; not yet acknowledged."""
+    ACKNOWLEDGED = "acknowledged"
+    """A broker has it (QoS 0: a usable connection took it)."""
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can happen to the message."""
+        return self not in _LIVING
+
+
+_LIVING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED, DeliveryState.SENT})
+
 
 _LOCK = threading.Lock()  # guards lists of watchers, never held while anything is called
 

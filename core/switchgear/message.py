@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
 from switchgear.checks import check_utf8
+from switchgear.delivery import Delivery, DeliveryState
 from switchgear.errors import InvalidOption, InvalidTopic
 
 if TYPE_CHECKING:
@@ -86,31 +86,6 @@ class Message:
     def text(self) -> str:
         """The payload as UTF-8 text; raises ``UnicodeDecodeError`` when it is none."""
         return self.payload.decode()
-
-
-class DeliveryState(enum.StrEnum):
-    """Where a message is in its life."""
-
-    ACCEPTED = "accepted"
-    """In the outbox; for a durable outbox: not yet on disk."""
-    STORED = "stored"
-    """Safe in the outbox."""
-    SENT = "sent"
-    """Handed to a connection; not yet acknowledged."""
-    ACKNOWLEDGED = "acknowledged"
-    """A broker has it (QoS 0: a usable connection took it)."""
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    REFUSED = "refused"
-    DROPPED = "dropped"
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing more can happen to the message."""
-        return self not in _LIVING
-
-
-_LIVING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED, DeliveryState.SENT})
 
 
 @frozen(kw_only=True)
@@ -218,3 +193,19 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
         if i >= len(levels) or (level != "+" and level != levels[i]):
             return False
     return len(wanted) == len(levels)
+
+
+__all__ = [
+    "ID_PROPERTY",
+    "LARGEST_PAYLOAD",
+    "Delivery",
+    "DeliveryState",
+    "Message",
+    "Properties",
+    "Will",
+    "check_filter",
+    "check_properties",
+    "check_qos",
+    "check_topic",
+    "topic_matches",
+]
