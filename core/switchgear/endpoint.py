@@ -6,11 +6,12 @@ import enum
 import ipaddress
 import itertools
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from attrs import evolve, field, frozen
 
+from switchgear import checks
 from switchgear.errors import InvalidOption, InvalidURI
 from switchgear.secrets import Secret
 
@@ -43,6 +44,15 @@ class SessionKind(enum.StrEnum):
     """Independent brokers: another endpoint means a new session; subscribe again, send again."""
     CLEAN = "clean"
     """No session outlives its connection."""
+
+
+def session_kind(value: SessionKind | Literal["shared", "hunt", "clean"]) -> SessionKind:
+    """The kind that *value* is or names. Raises `InvalidOption` for anything else."""
+    try:
+        return SessionKind(value)
+    except ValueError:
+        kinds = ", ".join(repr(kind.value) for kind in SessionKind)
+        raise InvalidOption("session", f"{checks.show(value)} is none of {kinds}") from None
 
 
 @frozen
@@ -97,8 +107,8 @@ class Endpoint:
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
-def _as_tuple(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-    return tuple(endpoints)  # typed, where `tuple` itself is generic to mypy
+def _endpoints(given: Iterable[Endpoint | str]) -> tuple[Endpoint, ...]:
+    return tuple(parse_uri(each) if isinstance(each, str) else each for each in given)
 
 
 @frozen
@@ -106,7 +116,7 @@ class Group:
     """Endpoints that belong together, with what their brokers share and how to go round them.
 
     Attributes:
-        endpoints: At least one.
+        endpoints: At least one; a URI stands for the endpoint that it names.
         session: What the brokers share.
         name: Unique within a transport; filled in when it is empty.
         randomize: Whether equals are shuffled; False keeps the listed order.
@@ -114,15 +124,15 @@ class Group:
         backoff: Replaces the transport's policy, when not None.
         give_up_after: Replaces the transport's limits, when not None.
         startup_give_up_after: Limits while no connection has ever succeeded, when not None.
-        protocol: ``"3.1.1"`` or ``"5"`` when the brokers speak only that; None: the transport's choice.
+        protocol: ``"3.1.1"`` or ``"5"`` when the brokers speak that, as far as is known; the transport's own choice wins.
         best_protocol: The version to speak where nobody asks for one; None: 3.1.1.
         failback: How to return to the preferred of them; None: the transport's choice.
         spare: Whether a warm connection to the next one is kept.
         check_topic: Called with each topic of a publish and each filter; raises `InvalidTopic` to refuse it.
     """
 
-    endpoints: tuple[Endpoint, ...] = field(converter=_as_tuple)
-    session: SessionKind = SessionKind.HUNT
+    endpoints: tuple[Endpoint, ...] = field(converter=_endpoints)
+    session: SessionKind = field(default=SessionKind.HUNT, converter=session_kind)
     name: str = field(default="", kw_only=True)
     randomize: bool = field(default=True, kw_only=True)
     dynamic: bool = field(default=False, kw_only=True)

@@ -109,8 +109,6 @@ def make_plan(profile: Profile, registry: Registry) -> Plan:
     if len(protocols) > 1:
         raise InvalidOption("where", "its groups need different MQTT versions; make a transport for each")
     required = next(iter(protocols), None)
-    if profile.protocol is not None and required is not None and profile.protocol != required:
-        raise InvalidOption("protocol", f"{profile.protocol!r}: these brokers speak only {required!r}")
     best = {group.best_protocol or DEFAULT_PROTOCOL for group in groups}
     own = [group.backoff for group in groups if group.backoff is not None]
     limits = [group.give_up_after for group in groups if group.give_up_after is not None]
@@ -164,8 +162,6 @@ def _read_places(profile: Profile, registry: Registry) -> tuple[tuple[Group, ...
         groups.append(Group(plain, _session_of(profile, registry)))
     if profile.session is not None:
         groups = [evolve(group, session=profile.session) for group in groups]
-    if profile.client_id is None and profile.session in {SessionKind.SHARED, SessionKind.HUNT}:
-        raise InvalidOption("session", f"{profile.session.value!r} needs a client_id: the broker keeps sessions by it")
     named = name_groups(groups)
     asked = (Source(where, owner, tuple(named[i].name for i in places)) for where, owner, places in sources)
     return named, owners, tuple(asked)

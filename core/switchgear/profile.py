@@ -13,7 +13,7 @@ from attrs import Attribute, evolve, field, fields, frozen
 
 from switchgear import checks
 from switchgear.backoff import Backoff, GiveUpAfter, exponential
-from switchgear.endpoint import Endpoint, Group, SessionKind
+from switchgear.endpoint import Endpoint, Group, SessionKind, session_kind
 from switchgear.envelope import Envelope, as_envelope
 from switchgear.errors import InvalidOption, InvalidTopic, redact
 from switchgear.failback import Failback
@@ -79,14 +79,7 @@ def _check_secret(_: object, attribute: Attribute[Any], value: object) -> None:
 
 
 def _session(value: SessionKind | Literal["shared", "hunt", "clean"] | None) -> SessionKind | None:
-    if isinstance(value, str) and value in {kind.value for kind in SessionKind}:
-        return SessionKind(value)
-    return value  # type: ignore[return-value]  # a SessionKind, None, or wrong: the validator says so
-
-
-def _check_session(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, SessionKind):
-        raise InvalidOption(attribute.name, f"{checks.show(value)} is none of 'shared', 'hunt', 'clean', None")
+    return None if value is None else session_kind(value)
 
 
 def _path(value: Any) -> Any:
@@ -147,6 +140,10 @@ def _check_failback(_: object, attribute: Attribute[Any], value: object) -> None
 
 def _names(value: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else value  # type: ignore[return-value]  # wrong: the validator says so
+
+
+def _as_version(value: Protocol | None) -> Protocol | None:
+    return "5" if type(value) is int and value == 5 else value
 
 
 def _check_plugins(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -266,11 +263,13 @@ class Profile:
     username: str | None = field(kw_only=True, default=None, validator=checks.text())
     password: Secret | None = field(kw_only=True, default=None, converter=_secret, validator=_check_secret)
     driver: str = field(kw_only=True, default="paho", validator=checks.text(optional=False))
-    protocol: Protocol | None = field(kw_only=True, default=None, validator=checks.one_of("3.1.1", "5", optional=True))
+    protocol: Protocol | None = field(
+        kw_only=True, default=None, converter=_as_version, validator=checks.one_of("3.1.1", "5", optional=True)
+    )
     tls: TLS | None = field(kw_only=True, default=None, validator=checks.kind(TLS))
     keepalive: int = field(kw_only=True, default=30, validator=checks.whole(0, 65535))
     connect_timeout: float = field(kw_only=True, default=5.0, validator=checks.seconds(most=3600))
-    session: SessionKind | None = field(kw_only=True, default=None, converter=_session, validator=_check_session)
+    session: SessionKind | None = field(kw_only=True, default=None, converter=_session)
     session_expiry: int = field(kw_only=True, default=3600, validator=checks.whole(0, 2**32 - 1))
     will: Will | None = field(kw_only=True, default=None, validator=_check_will)
     outbox: str | None = field(kw_only=True, default=None, converter=_path, validator=_check_path)

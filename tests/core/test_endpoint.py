@@ -200,6 +200,15 @@ def test_groups() -> None:
         Group([])
 
 
+def test_groups_by_name() -> None:
+    """A group takes URIs for endpoints and the name of a session's kind for the kind; a wrong name is refused."""
+    group = Group(["mqtt://a", parse_uri("ssl://b")], session="shared")
+    assert group.endpoints == (Endpoint("mqtt", "a", 1883), Endpoint("mqtts", "b", 8883))
+    assert group.session is SessionKind.SHARED
+    with pytest.raises(InvalidOption, match="'sticky' is none of 'shared', 'hunt', 'clean'"):
+        Group(["mqtt://a"], session="sticky")  # type: ignore[arg-type]  # that is the point
+
+
 def test_options_are_documented() -> None:
     """The error of an unknown option lists every option."""
     with pytest.raises(InvalidOption) as caught:

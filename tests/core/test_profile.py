@@ -94,6 +94,7 @@ def test_accepted_spellings() -> None:
     assert profile.plugins[0] == "one"
     assert profile.disable_plugins == ("two",)
     assert of(URI, session=SessionKind.CLEAN).session is SessionKind.CLEAN
+    assert of(URI, protocol=5).protocol == "5"
     assert of(URI, password=lambda: b"later").password.reveal() == b"later"  # type: ignore[union-attr]  # it has one
 
 
@@ -115,7 +116,8 @@ WRONG: list[tuple[str, object]] = [
     ("password", ["a"]),
     ("driver", ""),
     ("driver", None),
-    ("protocol", 5),
+    ("protocol", 4),
+    ("protocol", 5.0),
     ("protocol", "4"),
     ("protocol", "mqttv5"),
     ("tls", True),

@@ -355,7 +355,6 @@ async def test_events() -> None:
         ("mqtt://h", {"connect_timeout": float("nan")}, InvalidOption, "connect_timeout"),
         ("mqtt://h", {"protocol": "4"}, InvalidOption, "protocol"),
         ("mqtt://h", {"session": "sticky"}, InvalidOption, "session"),
-        ("mqtt://h", {"session": "shared"}, InvalidOption, "client_id"),
         ("mqtt://h", {"tls": {"ca_file": "x"}}, InvalidOption, "tls"),
         ("mqtts://h", {"tls": TLS(ca_file="/nowhere/ca.pem")}, UnreadableFile, "/nowhere/ca.pem"),
         ("mqtts://h", {"tls": TLS(cert_file=__file__)}, UnreadableFile, "PEM"),

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import logging
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pluggy
 import pytest
 import switchgear_activemq
-from switchgear import hookspecs
+from switchgear import Profile, hookspecs
 from switchgear.errors import InvalidOption, InvalidURI
+from switchgear.plan import make_plan
+from switchgear.plugins import registry
 from switchgear_activemq import check_topic
 
 if TYPE_CHECKING:
@@ -48,6 +50,12 @@ def test_own_scheme(plugins: pluggy.PluginManager, where: str) -> None:
     assert found is not None
     assert [e.host for e in found[0].endpoints] == ["a"]
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("asked", "spoken"), [(None, "3.1.1"), ("3.1.1", "3.1.1"), ("5", "5")])
+def test_protocol(asked: Literal["3.1.1", "5"] | None, spoken: str) -> None:
+    """A failover: URI means MQTT 3.1.1, which is all that ActiveMQ speaks, unless the transport is told another version."""
+    assert make_plan(Profile("failover:(tcp://a:1)", protocol=asked), registry()).protocol == spoken
 
 
 @pytest.mark.parametrize("where", ["tcp://a:1", "iot+dns://a", "", "failover", "static:(tcp://a:1)"])
