@@ -6,6 +6,7 @@ import enum
 import ipaddress
 import itertools
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,7 +17,7 @@ from switchgear.errors import InvalidOption, InvalidURI
 from switchgear.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from switchgear.backoff import Backoff, GiveUpAfter
     from switchgear.failback import Failback
@@ -108,7 +109,13 @@ class Endpoint:
 
 
 def _endpoints(given: Iterable[Endpoint | str]) -> tuple[Endpoint, ...]:
-    return tuple(parse_uri(each) if isinstance(each, str) else each for each in given)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidOption("endpoints", f"{checks.show(given)} is not a list of endpoints and URIs")
+    found = tuple(parse_uri(each) if isinstance(each, str) else each for each in given)
+    for each in found:
+        if not isinstance(each, Endpoint):
+            raise InvalidOption("endpoints", f"{checks.show(each)} is neither an endpoint nor a URI")
+    return found
 
 
 @frozen

@@ -133,7 +133,7 @@ class OutboxLocked(ConfigurationError):
     def __init__(self, path: str, pid: int | None, what: str = "outbox") -> None:
         self.path = path
         self.pid = pid
-        who = "another process" if pid is None else "this process" if pid == os.getpid() else f"process {pid}"
+        who = "another process" if pid is None else f"this process ({pid})" if pid == os.getpid() else f"process {pid}"
         super().__init__(
             f"{what} {path!r}: a transport in {who} has it, and a file belongs to one transport at a time; "
             "close that one, or name another file"

@@ -207,6 +207,9 @@ def test_groups_by_name() -> None:
     assert group.session is SessionKind.SHARED
     with pytest.raises(InvalidOption, match="'sticky' is none of 'shared', 'hunt', 'clean'"):
         Group(["mqtt://a"], session="sticky")  # type: ignore[arg-type]  # that is the point
+    for wrong in ("mqtt://a", Endpoint("mqtt", "a", 1883), [7], None):
+        with pytest.raises(InvalidOption, match="option 'endpoints'"):
+            Group(wrong)  # type: ignore[arg-type]  # the same
 
 
 def test_options_are_documented() -> None:

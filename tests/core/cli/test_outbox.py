@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def test_requeue(path: Path) -> None:
     assert run("show", path, "--json")[1][0]["held_by"] is not None
     code, lines, err = run("requeue", path)
     assert (code, lines) == (USAGE, [])
-    assert "a transport in this process has it" in err
+    assert f"a transport in this process ({os.getpid()}) has it" in err
     outbox.close_now()
     assert [m["sequence"] for m in run("export", path, "--quarantine")[1]] == [3]
     assert run("requeue", path, "--json")[1] == [{"requeued": 1, "quarantined": 0}]
