@@ -14,7 +14,7 @@ from attrs import evolve, field, frozen
 
 from switchgear import checks
 from switchgear.errors import InvalidOption, InvalidURI
-from switchgear.secrets import Secret
+from switchgear.secrets import Secret, as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,14 @@ def session_kind(value: SessionKind | Literal["shared", "hunt", "clean"]) -> Ses
         raise InvalidOption("session", f"{checks.show(value)} is none of {kinds}") from None
 
 
+def _canonical(scheme: str) -> str:
+    """*scheme* as `SCHEMES` has it: what is encrypted is told by it, so no other spelling may remain."""
+    known = SCHEMES.get(scheme.lower()) if isinstance(scheme, str) else None
+    if known is None:
+        raise InvalidOption("scheme", f"{checks.show(scheme)} is none of {', '.join(SCHEMES)}")
+    return known[0]
+
+
 @frozen
 class Endpoint:
     """One place where a broker may answer. Credentials in it are hidden in ``repr`` and ``str``.
@@ -71,16 +79,16 @@ class Endpoint:
         group: Name of the group that it belongs to.
     """
 
-    scheme: str
-    host: str
-    port: int
+    scheme: str = field(converter=_canonical)
+    host: str = field(validator=checks.text(optional=False))
+    port: int = field(validator=checks.whole(1, 65535))
     path: str = field(default="", kw_only=True)
     priority: int = field(default=0, kw_only=True)
     address: str | None = field(default=None, kw_only=True)
     connect_timeout: float | None = field(default=None, kw_only=True)
     group: str = field(default="", kw_only=True)
     username: str | None = field(default=None, kw_only=True, repr=False)
-    password: Secret | None = field(default=None, kw_only=True, repr=False)
+    password: Secret | None = field(default=None, kw_only=True, repr=False, converter=as_secret)
 
     @property
     def is_tls(self) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import pytest
 import switchgear
@@ -198,6 +199,41 @@ def test_groups() -> None:
     assert (one.session, two.session) == (SessionKind.HUNT, SessionKind.SHARED)
     with pytest.raises(InvalidURI, match="at least one"):
         Group([])
+
+
+@pytest.mark.parametrize(
+    ("written", "scheme"), [("ssl", "mqtts"), ("MQTTS", "mqtts"), ("mqtt+ssl", "mqtts"), ("tcp", "mqtt")]
+)
+def test_schemes_of_endpoints(written: str, scheme: str) -> None:
+    """An endpoint made without a URI reads every spelling of its scheme, so that ssl is never taken for plain TCP."""
+    endpoint = Endpoint(written, "h", 8883)
+    assert (endpoint.scheme, endpoint.is_tls) == (scheme, scheme == "mqtts")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("scheme", ("failover", "h", 1)),
+        ("scheme", (None, "h", 1)),
+        ("host", ("mqtt", "", 1)),
+        ("host", ("mqtt", b"h", 1)),
+        ("port", ("mqtt", "h", 0)),
+        ("port", ("mqtt", "h", 65536)),
+        ("port", ("mqtt", "h", "1883")),
+    ],
+)
+def test_wrong_endpoints(name: str, values: tuple[Any, Any, Any]) -> None:
+    """What can be no endpoint is refused where it is made, not at every attempt to dial it."""
+    with pytest.raises(InvalidOption, match=f"option '{name}'"):
+        Endpoint(*values)
+
+
+def test_password_of_an_endpoint() -> None:
+    """A password that an endpoint is given as text is a secret, and shows nowhere."""
+    endpoint = Endpoint("mqtt", "h", 1, username="u", password="s3cret")
+    assert endpoint.password is not None
+    assert endpoint.password.reveal() == b"s3cret"
+    assert "s3cret" not in f"{endpoint!r} {endpoint}"
 
 
 def test_groups_by_name() -> None:

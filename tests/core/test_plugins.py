@@ -232,7 +232,7 @@ def test_provide_driver() -> None:
 def test_driver_factories() -> None:
     """A factory, be it a function or a class, makes the driver of the settings; what it raises is the plugin's blame."""
     parts: dict[str, object] = dict.fromkeys(("name", "features", "dial", "connect", "close"))
-    kind = type("D", (), {**parts, "__init__": lambda self, settings: setattr(self, "settings", settings)})
+    kind: Any = type("D", (), {**parts, "__init__": lambda self, settings: setattr(self, "settings", settings)})
     answers: dict[str, object] = {
         "class": kind,
         "function": functools.partial(kind),

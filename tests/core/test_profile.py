@@ -117,7 +117,6 @@ WRONG: list[tuple[str, object]] = [
     ("driver", ""),
     ("driver", None),
     ("protocol", 4),
-    ("protocol", 5.0),
     ("protocol", "4"),
     ("protocol", "mqttv5"),
     ("tls", True),
