@@ -312,8 +312,8 @@ def _type(name: str, annotation: object) -> str:
     """A type as users read it."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     literals = {
-        "Protocol | None": "'3.1.1' | '5' | None",
         "WhenFull": "'block' | 'raise' | 'drop_oldest' | 'drop_newest'",
+        "Literal['3.1.1', '5', 5] | None": "'3.1.1' | '5' | 5 | None",
         "SessionKind | Literal['shared', 'hunt', 'clean'] | None": "'shared' | 'hunt' | 'clean' | SessionKind | None",
         "Place | Sequence[Place]": "str | Endpoint | Group | Sequence of these",
         "Sequence[Any]": "Sequence[str | object]",

@@ -49,11 +49,10 @@ class SessionKind(enum.StrEnum):
 
 def session_kind(value: SessionKind | Literal["shared", "hunt", "clean"]) -> SessionKind:
     """The kind that *value* is or names. Raises `InvalidOption` for anything else."""
-    try:
-        return SessionKind(value)
-    except ValueError:
-        kinds = ", ".join(repr(kind.value) for kind in SessionKind)
-        raise InvalidOption("session", f"{checks.show(value)} is none of {kinds}") from None
+    kinds = {kind.value: kind for kind in SessionKind}
+    if not isinstance(value, str) or value not in kinds:
+        raise InvalidOption("session", f"{checks.show(value)} is none of {', '.join(map(repr, kinds))}")
+    return kinds[value]
 
 
 def _canonical(scheme: str) -> str:

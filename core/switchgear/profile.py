@@ -142,8 +142,8 @@ def _names(value: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else value  # type: ignore[return-value]  # wrong: the validator says so
 
 
-def _as_version(value: Protocol | Literal[5] | None) -> Protocol | None:
-    return "5" if value == 5 else value
+def _as_version(value: Literal["3.1.1", "5", 5] | None) -> Protocol | None:
+    return "5" if isinstance(value, int) and value == 5 else value
 
 
 def _check_plugins(_: object, attribute: Attribute[Any], value: object) -> None:
