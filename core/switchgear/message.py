@@ -88,7 +88,7 @@ class Message:
         return self.payload.decode()
 
 
-@frozen(kw_only=True)
+@frozen
 class Will:
     """What the broker publishes when we vanish.
 
@@ -102,9 +102,9 @@ class Will:
 
     topic: str
     payload: bytes = field(default=b"", converter=_as_bytes)
-    qos: int = 0
-    retain: bool = False
-    delay: int = 0
+    qos: int = field(default=0, kw_only=True)
+    retain: bool = field(default=False, kw_only=True)
+    delay: int = field(default=0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         check_topic(self.topic)

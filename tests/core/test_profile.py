@@ -77,7 +77,7 @@ def test_accepted_spellings() -> None:
         plugins=["one", object()],
         disable_plugins=["two"],
         plugin_options={"one": {"limit": 3}},
-        will=Will(topic="gone", payload=b"!"),
+        will=Will("gone", b"!"),  # as publish takes them
         backoff=fleet(clients=3, connects_per_second=10),
         give_up_after=GiveUpAfter(sweeps=3),
         tls=TLS(),
