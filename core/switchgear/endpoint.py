@@ -70,7 +70,7 @@ class Endpoint:
     Attributes:
         scheme: ``mqtt``, ``mqtts``, ``ws`` or ``wss`` (other spellings are read and made one of these).
         host: Name or address, without brackets; TLS checks this name.
-        port: 1 to 65535.
+        port: 1 to 65535; 0 while it is not known, as before a listener starts.
         path: The WebSocket path; empty for TCP.
         priority: Smaller is preferred; counted from 0.
         address: An IP address, or another name, to dial in place of ``host``; TLS still checks ``host``.
@@ -80,7 +80,7 @@ class Endpoint:
 
     scheme: str = field(converter=_canonical)
     host: str = field(validator=checks.text(optional=False))
-    port: int = field(validator=checks.whole(1, 65535))
+    port: int = field(validator=checks.whole(0, 65535))
     path: str = field(default="", kw_only=True)
     priority: int = field(default=0, kw_only=True)
     address: str | None = field(default=None, kw_only=True)

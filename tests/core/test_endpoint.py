@@ -217,7 +217,7 @@ def test_schemes_of_endpoints(written: str, scheme: str) -> None:
         ("scheme", (None, "h", 1)),
         ("host", ("mqtt", "", 1)),
         ("host", ("mqtt", b"h", 1)),
-        ("port", ("mqtt", "h", 0)),
+        ("port", ("mqtt", "h", -1)),
         ("port", ("mqtt", "h", 65536)),
         ("port", ("mqtt", "h", "1883")),
     ],

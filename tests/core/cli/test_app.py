@@ -71,7 +71,6 @@ def test_help_of_each_command(command: str) -> None:
         ["pub", U, "x" * 70000, "m"],
         ["pub", U, "t", "m", "--protocol", "4"],
         ["pub", U, "t", "m", "--session", "sticky"],
-        ["pub", U, "t", "m", "--session", "shared"],
         ["pub", U, "t", "m", "--keepalive", "99999"],
         ["pub", U, "t", "m", "--client-id", ""],
         ["pub", U, "t", "m", "--outbox", ""],
