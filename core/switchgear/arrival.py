@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import Connection
@@ -44,18 +44,20 @@ class AckQueue:
     """The acknowledgements of one connection, in order of arrival."""
 
     connection: Connection | None = None
-    _acks: deque[Ack] = field(factory=deque)
+    _acks: deque[Ack] | None = None  # made when it is needed: an empty one takes 760 bytes
 
     def add(self, ack: Ack) -> None:
         """A message that wants an answer arrived."""
+        if self._acks is None:
+            self._acks = deque()
         self._acks.append(ack)
 
     def settle(self) -> None:
         """Acknowledge what is done, from the front."""
         acks = self._acks
-        if self.connection is not None:
+        if self.connection is not None and acks is not None:
             while acks and acks[0].left <= 0:
                 self.connection.acknowledge(acks.popleft().token)
 
     def __len__(self) -> int:
-        return len(self._acks)
+        return 0 if self._acks is None else len(self._acks)

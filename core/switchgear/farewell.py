@@ -29,13 +29,13 @@ class Farewells:
     """The goodbyes of one manager that are being said; *spawn* makes their tasks."""
 
     spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    _under_way: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _under_way: list[asyncio.Task[None]] = field(factory=list, init=False)
 
     def say(self, connection: Connection) -> None:
         """Close *connection* politely."""
         task = self.spawn(_disconnect(connection))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way.append(task)
+        task.add_done_callback(self._under_way.remove)
 
     async def said(self, timeout: float) -> None:
         """Wait until all have been said, *timeout* seconds at most."""

@@ -49,6 +49,10 @@ class Handling:
     _busy: dict[str, deque[Arrival]] = field(factory=dict, init=False)  # topics at work, and what waits for each
     _parked: int = field(default=0, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _ending: threading.Event = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ending = self.inbox.settings.ending()
 
     def start(self) -> None:
         """Have the handler take what waits, if not as many as may are at it already."""
@@ -140,11 +144,11 @@ class Handling:
             try:
                 self._call_in_thread(self.handler, arrival)
             except BaseException as error:  # the user's: reported, retried, then to the dead letters
-                if settings.closed.is_set():
+                if self._ending.is_set():
                     self.inbox.give_back(arrival)
                     return
                 self._failed(error, attempt)
-                if attempt <= settings.retries and settings.closed.wait(RETRY_DELAY * 2 ** (attempt - 1)):
+                if attempt <= settings.retries and self._ending.wait(RETRY_DELAY * 2 ** (attempt - 1)):
                     self.inbox.give_back(arrival)
                     return
             else:

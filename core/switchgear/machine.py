@@ -80,7 +80,7 @@ class Machine:
     """Rounds begun since the last usable connection."""
     sweeps_failed: int = field(default=0, init=False)
     """Rounds ended without a usable connection since the last one."""
-    tried: set[str] = field(factory=set, init=False)
+    tried: tuple[str, ...] = field(default=(), init=False)
     """Keys tried in this sweep."""
     outage_since: float | None = field(default=None, init=False)
     """When the last usable connection was lost or trying began; None in STOPPED and CONNECTED."""
@@ -102,7 +102,7 @@ class Machine:
     _proved: bool = field(default=False, init=False)
     _is_stable: bool = field(default=False, init=False)
     _holder: str | None = field(default=None, init=False)  # who holds our session: a group (shared) or a key (hunt)
-    _cleaned: set[str] = field(factory=set, init=False)  # who has had a session of ours since we began
+    _cleaned: frozenset[str] = field(default=frozenset(), init=False)  # who has had a session since we began
     _session_present: bool = field(default=False, init=False)
     _not_before: float = field(default=0.0, init=False)  # a plugin's Delay
     _not_before_why: str = field(default="", init=False)
@@ -401,7 +401,7 @@ class Machine:
 
     def _start_sweep(self, now: float) -> None:
         self.sweep += 1
-        self.tried = set()
+        self.tried = ()
         self._not_before = 0.0
         self._planned = None
         self._select(now)
@@ -454,7 +454,7 @@ class Machine:
         return new
 
     def _dial(self, endpoint: Endpoint, now: float) -> None:
-        self.tried.add(endpoint.key)
+        self.tried += (endpoint.key,)
         self.generation += 1
         self.attempts += 1
         attempt = Attempt(self.generation, endpoint, self.attempts)
@@ -567,7 +567,8 @@ class Machine:
         self.current.phase = Phase.ESTABLISHED
         endpoint = self.current.endpoint
         self._holder = self._session_of(endpoint)
-        self._cleaned.add(self._holder)
+        if self.settings.starts_clean:
+            self._cleaned |= {self._holder}
         self._proved = False
         self._enter(S.RESTORING)
         self._session_present = event.session_present

@@ -78,7 +78,7 @@ class ConnectionManager:
     """The usable one."""
     _live: dict[int, _Live] = field(factory=dict, init=False)
     _timers: dict[ev.Timer, asyncio.TimerHandle] = field(factory=dict, init=False)
-    _tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
+    _tasks: list[asyncio.Task[None]] = field(factory=list, init=False)
     _events: list[ev.Event] = field(factory=list, init=False)
     _watches_credentials: bool = field(default=False, init=False)
     _is_feeding: bool = field(default=False, init=False)
@@ -119,8 +119,8 @@ class ConnectionManager:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task that ends with this manager at the latest."""
         task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
         return task
 
     def _set_timer(self, effect: do.SetTimer) -> None:
@@ -256,6 +256,7 @@ class ConnectionManager:
         live = self._live[effect.generation]
         self.connection = live.connection
         assert self.connection is not None
+        live.task = None  # it has done its work, and would be kept as long as the connection
         self.owner.open_gate(self.connection)
         self.moves.connected(live.endpoint, effect.generation)
         if self.profile.ack_timeout is not None:

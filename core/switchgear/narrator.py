@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
@@ -51,7 +50,7 @@ class Narrator:
     clock: Callable[[], float]
     client_id: str
     on_event: Callable[[Event], None]
-    _told: deque[Event] = field(factory=lambda: deque(maxlen=KEPT))
+    _told: list[Event] = field(factory=list)
     _outage_began: float | None = None
     _next_line: float = 0.0
 
@@ -60,6 +59,8 @@ class Narrator:
         event = Event(name, self.clock(), facts)
         if name != "state_changed":  # the decisions say it in better words
             self._told.append(event)
+            if len(self._told) >= 2 * KEPT:
+                del self._told[:-KEPT]
         level = self._level(event)
         if log.isEnabledFor(level):
             log.log(level, "switchgear.%s", name, extra={"client_id": self.client_id, **_fields(facts)})
@@ -81,7 +82,7 @@ class Narrator:
     def explain(self) -> str:
         """The last decisions in words, oldest first, one a line, with seconds before now."""
         now = self.clock()
-        return "\n".join(f"{event.at - now:+10.3f} s  {event}" for event in self._told)
+        return "\n".join(f"{event.at - now:+10.3f} s  {event}" for event in self._told[-KEPT:])
 
 
 _RESERVED: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime"}

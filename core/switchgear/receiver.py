@@ -45,7 +45,7 @@ class HandlerSettings:
     duplicates: int = 0
     tasks: set[asyncio.Task[None]] = field(factory=set, init=False)
     """Coroutine handlers at work, those of subscriptions that have ended included."""
-    closed: threading.Event = field(factory=threading.Event, init=False)
+    _closed: threading.Event | None = field(default=None, init=False)
 
     def emit_soon(self, name: str, **facts: object) -> None:
         """Emit an event, from any thread."""
@@ -54,9 +54,15 @@ class HandlerSettings:
         except RuntimeError:  # the loop is closed: the log has said it
             return
 
+    def ending(self) -> threading.Event:
+        """What is set when the transport ends; made for the first handler, for it takes 1.2 KB."""
+        if self._closed is None:
+            self._closed = threading.Event()
+        return self._closed
+
     def close(self) -> None:
         """The transport ends: coroutine handlers are cancelled, and what fails from now on stays with the broker."""
-        self.closed.set()
+        self.ending().set()
         for task in self.tasks - {asyncio.current_task()}:  # it may be a handler that closes
             task.cancel()
 

@@ -61,6 +61,8 @@ DRAIN = 5.0
 
 ACKS = ("after", "at_once", "manual")
 
+_RNG = random.SystemRandom()  # one for all: a generator of its own would take 2.5 KB of each transport
+
 
 class AsyncTransport:
     """A resilient MQTT transport on the running event loop; made by `switchgear.aio.connect`. Since: 0.1.
@@ -80,7 +82,7 @@ class AsyncTransport:
     ) -> None:
         self.profile = profile
         self._registry = registry or installed()
-        self._rng = rng or random.Random()
+        self._rng = rng or _RNG
         self._runner = runner
         self._make_driver = make_driver
         if profile.tls is not None:
@@ -136,7 +138,6 @@ class AsyncTransport:
             return self
         loop = self._loop = self._waits.loop = asyncio.get_running_loop()
         self._narrator = Narrator(loop.time, self.client_id, self._strategies.on_event)
-        self._changed = asyncio.Event()
         self._sender = Sender(
             self._outbox,
             loop,
@@ -319,17 +320,17 @@ class AsyncTransport:
 
     def _tell(self) -> None:
         """Something has changed that somebody may wait for."""
-        if self._changed is not None:
-            self._changed.set()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     async def _change(self) -> None:
         """Wait until something has changed that somebody may wait for."""
-        changed = self._changed
-        assert changed is not None
-        self._sender.on_progress = changed.set
+        if self._changed is None:
+            self._changed = asyncio.Event()  # only while somebody waits: it takes 900 bytes
+        self._sender.on_progress = self._tell
         self._outbox.on_room = self._room
-        changed.clear()
-        await changed.wait()
+        await self._changed.wait()
 
     def _room(self) -> None:
         self._outbox.give_room()

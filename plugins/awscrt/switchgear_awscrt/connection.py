@@ -72,8 +72,8 @@ class CrtConnection:
         self._is_established = False
         self._was_writable = True
         self.acknowledged: asyncio.Future[None] = self._loop.create_future()
-        self._stopped: asyncio.Future[None] = self._loop.create_future()
-        self._answers: set[asyncio.Future[Any]] = set()
+        self._stopped: asyncio.Future[None] | None = None
+        self._answers: list[asyncio.Future[Any]] = []
         self._opened_at = self._loop.time()
         self._keepalive = settings.keepalive
         self._is_proved = False
@@ -89,13 +89,12 @@ class CrtConnection:
 
     def callbacks(self) -> dict[str, Any]:
         """What the SDK's client calls, on its thread."""
-        post = self._mail.post
         return {
             "on_publish_callback_fn": self._published,
-            "on_lifecycle_event_connection_success_fn": lambda data: post(self._succeeded, data),
-            "on_lifecycle_event_connection_failure_fn": lambda data: post(self._failed, data),
-            "on_lifecycle_event_disconnection_fn": lambda data: post(self._disconnected, data),
-            "on_lifecycle_event_stopped_fn": lambda _data: post(self._has_stopped),
+            "on_lifecycle_event_connection_success_fn": self._success,
+            "on_lifecycle_event_connection_failure_fn": self._failure,
+            "on_lifecycle_event_disconnection_fn": self._disconnection,
+            "on_lifecycle_event_stopped_fn": self._stop,
         }
 
     def start(self, client: Any) -> None:
@@ -179,14 +178,14 @@ class CrtConnection:
         if not self._is_open or self._is_leaving:
             raise ConnectionError("the connection is closed")
         answer: asyncio.Future[Any] = self._loop.create_future()
-        self._answers.add(answer)
+        self._answers.append(answer)
         getattr(self._client, call)(packet).add_done_callback(
             lambda done: self._mail.post(self._answered, answer, done)
         )
         try:
             return await answer
         finally:
-            self._answers.discard(answer)
+            self._answers.remove(answer)
 
     def _answered(self, answer: asyncio.Future[Any], done: Any) -> None:
         if answer.done():
@@ -283,6 +282,19 @@ class CrtConnection:
 
     # What the SDK says. ------------------------------------------------------------------------------------------
 
+    def _success(self, data: Any) -> None:
+        """CONNACK. On the SDK's thread, as the three that follow."""
+        self._mail.post(self._succeeded, data)
+
+    def _failure(self, data: Any) -> None:
+        self._mail.post(self._failed, data)
+
+    def _disconnection(self, data: Any) -> None:
+        self._mail.post(self._disconnected, data)
+
+    def _stop(self, _data: Any) -> None:
+        self._mail.post(self._has_stopped)
+
     def _succeeded(self, data: Any) -> None:
         if self.acknowledged.done():
             return
@@ -315,7 +327,7 @@ class CrtConnection:
             self._loop.call_later(LAST_WORDS, self._lose, self._known(Failure(Cause.CONNECTION_LOST)))
 
     def _has_stopped(self) -> None:
-        if not self._stopped.done():
+        if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
 
     # The end. ----------------------------------------------------------------------------------------------------
@@ -330,6 +342,7 @@ class CrtConnection:
             await asyncio.sleep(0.002)
         if self._is_open:
             self._client = None  # stopped once, and in order
+            self._stopped = self._loop.create_future()
             client.stop(self._mqtt5.DisconnectPacket())
             await self._stopped
             await self._relay.flushed()

@@ -108,7 +108,7 @@ def _is_ours(sock: socket.socket) -> bool:
 
 
 class Relay(asyncio.BufferedProtocol):
-    """Carries bytes between the SDK and *link*; the SDK's side is this protocol, the broker's side the `Sink` below.
+    """Carries bytes between the SDK and *link*: the SDK's side has this protocol, the broker's side has it as its `Sink`.
 
     Attributes:
         secured: Done when the SDK has sent its first bytes under the keys of TLS; at once without TLS.
@@ -124,7 +124,7 @@ class Relay(asyncio.BufferedProtocol):
         self._target = target
         self._request = b""
         self._local: asyncio.Transport | None = None
-        self._local_ended: asyncio.Future[None] = self._loop.create_future()
+        self._local_ended: asyncio.Future[None] | None = None
         self._record_left = 0
         self._record_head = b""
         self.secured: asyncio.Future[None] = self._loop.create_future()
@@ -152,7 +152,7 @@ class Relay(asyncio.BufferedProtocol):
             sock.close()
             raise
         if self._target is None:
-            self._link.attach(_BrokerSide(self))
+            self._link.attach(self)
 
     def abort(self) -> None:
         """Drop both sides at once."""
@@ -162,7 +162,9 @@ class Relay(asyncio.BufferedProtocol):
 
     async def flushed(self) -> None:
         """Once the SDK has ended its side, and all that it sent has come through: close the broker's side in order."""
-        await self._local_ended
+        if self._local is not None:
+            self._local_ended = self._loop.create_future()
+            await self._local_ended
         await self._link.close()
 
     # The SDK's side.
@@ -201,7 +203,7 @@ class Relay(asyncio.BufferedProtocol):
     def connection_lost(self, _exc: Exception | None) -> None:
         """Part of `asyncio.BufferedProtocol`: the SDK has closed its side."""
         self._local = None
-        if not self._local_ended.done():
+        if self._local_ended is not None and not self._local_ended.done():
             self._local_ended.set_result(None)
         self.on_end()
 
@@ -219,7 +221,7 @@ class Relay(asyncio.BufferedProtocol):
             return
         self._target, self._request = None, b""
         self._local.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        self._link.attach(_BrokerSide(self))
+        self._link.attach(self)
         if rest:
             self.sdk_sent(rest)
 
@@ -247,16 +249,16 @@ class Relay(asyncio.BufferedProtocol):
             self._record_left = int.from_bytes(self._record_head[3:5], "big")
             self._record_head = b""
 
-    # The broker's side.
+    # The broker's side: `switchgear.drivers.link_base.Sink`.
 
-    def broker_sent(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:
         """Bytes for the SDK."""
         self.heard_at = self._loop.time()
         self.has_heard = True
         if self._local is not None:
             self._local.write(data)
 
-    def broker_ended(self, error: BaseException | None) -> None:
+    def link_lost(self, error: BaseException | None) -> None:
         """The broker's side is over: the SDK reads what came before, then the end."""
         self.is_over = True
         self.error = error
@@ -264,22 +266,11 @@ class Relay(asyncio.BufferedProtocol):
             self._local.close()
         self.on_end()
 
-    def broker_takes_more(self) -> None:
+    def link_writable(self) -> None:
         """The write buffer has room again."""
         if self._local is not None and not self._local.is_closing():
             self._local.resume_reading()
         self.on_room()
-
-
-class _BrokerSide:
-    """A `switchgear.drivers.link_base.Sink` that feeds a relay: both sides have methods of the same names."""
-
-    __slots__ = ("data_received", "link_lost", "link_writable")
-
-    def __init__(self, relay: Relay) -> None:
-        self.data_received = relay.broker_sent
-        self.link_lost = relay.broker_ended
-        self.link_writable = relay.broker_takes_more
 
 
 def _nothing() -> None:

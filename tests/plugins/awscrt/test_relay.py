@@ -164,7 +164,7 @@ async def test_back_pressure() -> None:
     await asyncio.sleep(0.01)
     assert link.written == b"one"
     link.is_writable = True
-    relay.broker_takes_more()
+    relay.link_writable()
     await asyncio.sleep(0.01)
     assert link.written == b"onetwo"
     assert rooms > 0
@@ -176,8 +176,8 @@ async def test_end_of_the_broker() -> None:
     """What the broker sent last is read by the SDK before it sees the end, and why it ended is known."""
     loop = asyncio.get_running_loop()
     relay, sock = await opened(FakeLink())
-    relay.broker_sent(b"last words")
-    relay.broker_ended(ConnectionResetError("gone"))
+    relay.data_received(b"last words")
+    relay.link_lost(ConnectionResetError("gone"))
     assert relay.is_over
     assert isinstance(relay.error, ConnectionResetError)
     assert await loop.sock_recv(sock, 100) == b"last words"
