@@ -194,7 +194,7 @@ class ConnectionManager:
         try:
             username, password = await self.credentials.of(endpoint)
             await self.farewells.said(POLITE)  # the older connection is closed before the next CONNECT is sent
-            await connect_turn(endpoint, self.plan.backoff)
+            await connect_turn(endpoint, self.plan.backoff, self.driver)
             request = ConnectRequest(
                 endpoint=endpoint,
                 clean_start=effect.clean_start,

@@ -138,7 +138,7 @@ class Moves:
             request = await manager.credentials.visit(endpoint, timeout=timeout)
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
-                await connect_turn(endpoint, manager.plan.backoff)
+                await connect_turn(endpoint, manager.plan.backoff, driver)
                 connection = await driver.connect(link, request, DeafListener())
                 link = None
                 await connection.disconnect()

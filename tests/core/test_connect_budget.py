@@ -1,0 +1,48 @@
+"""The CONNECT budget leaves time for what lies between our decision and the packet."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from switchgear.backoff import fleet
+from switchgear.connect_budget import FLUSH, HANDSHAKE, connect_turn
+from switchgear.drivers.base import DriverFeatures
+from switchgear.endpoint import parse_uri
+from switchgear.testing import run_virtual
+
+if TYPE_CHECKING:
+    from switchgear.drivers.base import Driver
+
+
+def a_driver(*, dials_tls: bool) -> Driver:
+    return cast("Driver", SimpleNamespace(features=DriverFeatures(dials_tls=dials_tls)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "drivers", "way"),
+    [
+        ("mqtt://b", (False,), FLUSH),
+        ("mqtts://b", (True,), FLUSH),
+        ("mqtts://b", (False,), HANDSHAKE),
+        ("mqtts://b", (True, False), HANDSHAKE),
+    ],
+)
+def test_a_handshake_before_the_packet_widens_the_window(uri: str, drivers: tuple[bool, ...], way: float) -> None:
+    """Without the time of a handshake, a slow one and a quick one put more CONNECTs into a second than are allowed."""
+    policy = fleet(clients=100, connects_per_second=10)
+    limit = int(policy.budget)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(limit):
+            driver = a_driver(dials_tls=drivers[number % len(drivers)])
+            await connect_turn(parse_uri(uri), policy, driver)
+        assert loop.time() == began
+        await connect_turn(parse_uri(uri), policy, a_driver(dials_tls=drivers[0]))
+        assert loop.time() - began == pytest.approx(policy.window + way)
+
+    run_virtual(main())
