@@ -421,7 +421,7 @@ async def test_ordered_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     inbox.done(Arrival(Message("t", b""), None))
     await asyncio.sleep(0.01)
     assert world.line.acknowledged == []  # the first is being handled, and it is in front
-    assert [ack.left for ack in world.queue._acks] == [1, 0, 0]
+    assert [ack.left for ack in world.queue._acks or ()] == [1, 0, 0]
     gate.set()
     assert await world.line.until(3) == [0, 1, 2]
 
@@ -682,4 +682,4 @@ async def test_manual_from_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*(asyncio.to_thread(taken.message.ack) for _ in range(2)))
     await asyncio.sleep(0.01)
     assert world.line.acknowledged == []
-    assert {ack.left for ack in world.queue._acks} == {1}
+    assert {ack.left for ack in world.queue._acks or ()} == {1}
