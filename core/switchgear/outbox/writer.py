@@ -93,6 +93,7 @@ class Writer:
     has_jobs: bool = field(default=False, init=False)
     """Something was asked for that is not done."""
     _broken: str | None = field(default=None, init=False)  # why the file has to be recovered
+    _was_broken: bool = field(default=False, init=False)  # it was recovered, and nothing has worked since
     _is_closing: bool = field(default=False, init=False)
     _has_ended: bool = field(default=False, init=False)
     _is_committing: bool = field(default=False, init=False)
@@ -351,13 +352,15 @@ class Writer:
                 yield pack_deliveries(block, offset)
 
     def _succeeded(self) -> None:
+        self._was_broken = False
         if self.failure is not None:
             self.failure = None
             self.emit("outbox_writable", path=self.path)
 
     def _failed(self, error: sqlite3.Error | OSError) -> bool:
         """Note why nothing can be written; whether to try again at once, with a mended file."""
-        if is_corrupt(error) and self._broken is None:
+        # Once: where the mended file is broken, too, each try would leave one behind.
+        if is_corrupt(error) and self._broken is None and not self._was_broken:
             self._broken = str(error)
             return True
         why = getattr(error, "strerror", None) or str(error)
@@ -385,7 +388,7 @@ class Writer:
             why,
             is_wanted=lambda sequence: sequence in stay if sequence in whole else sequence not in waiting,
         )
-        self._broken = None
+        self._broken, self._was_broken = None, True
         self.exactly_once = True
         have = {sequence for (sequence,) in new.db.execute("SELECT sequence FROM message")}
         gone = [d for d in list(self.removals) if d.disk == WRITTEN and d.sequence not in have]

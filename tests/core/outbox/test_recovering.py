@@ -246,6 +246,26 @@ def test_a_large_file(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found(outbox) == list(range(500))
 
 
+def test_a_disk_that_breaks_every_file(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the mended file is broken, too, the writer says so; it does not fill the disk with one broken file after the other."""
+
+    def malformed(*_: object, **__: object) -> None:
+        error = sqlite3.DatabaseError("database disk image is malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    outbox = opened()
+    put(outbox, range(10))
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteOutbox, "_jobs", malformed)
+        outbox.writer.ask()
+        assert outbox.writer.wait(lambda: outbox.writer.failure is not None, 10)
+        assert outbox.writer.wait(lambda: not outbox.writer.is_idle, 10)
+    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 10)
+    assert [name for name, _ in outbox.messenger.kept].count("outbox_recovered") == 1
+    assert found(outbox) == list(range(10))
+
+
 # Whose file it is, and where. -----------------------------------------------------------------------------------------
 
 
