@@ -31,6 +31,10 @@ PATIENCE: Final = 60.0
 OUTAGE: Final = 1.0
 """Seconds for which no broker can be reached while a backlog is built up."""
 
+WITHIN: Final = 20_000
+"""Bytes of each backlog after which its connection is reset once more: what was on its way then has to be sent again by the
+same process, for its outbox is drained only when all of it is acknowledged."""
+
 OUTAGE_KIND: Final = "outage"
 """What the tables call that; it is in no plan."""
 
@@ -169,6 +173,8 @@ async def _calm(arena: Arena, outcome: Outcome) -> None:
                 for worker in publishers:
                     worker.tell("burst", arena.stage.backlog)
                 await asyncio.sleep(OUTAGE)
+            for link in links:
+                link.cut_after(WITHIN, "broker")
             names = frozenset(worker.name for worker in publishers)
             arena.strikes.append(Strike(kind=OUTAGE_KIND, target="publishers", began=began, ended=now(), touched=names))
         for worker in publishers:
@@ -188,6 +194,8 @@ async def _calm(arena: Arena, outcome: Outcome) -> None:
         if waiting:
             outcome.problems.append(f"not drained within {PATIENCE:g} s: {', '.join(sorted(waiting))}")
             return
+        for link in links:
+            await link.restore()
         await _wait_handled(arena)
         if cycle <= arena.stage.backlogs:
             await _weigh(arena.workers[CONSUMER], outcome)
