@@ -189,6 +189,8 @@ class Sender:
             self._progress()
             return
         except Exception as error:  # a driver that cannot: this message ends, which is reported, and the others go on
+            if delivery.qos and self._connection is not connection:  # lost by it: the message waits for the next one
+                return
             sent.pop(delivery.sequence, None)
             self._refuse(delivery, f"the driver cannot send it ({type(error).__name__}: {error})")
             return

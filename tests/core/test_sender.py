@@ -23,6 +23,7 @@ class Wire:
 
     sender: Sender
     breaks: int | None = None
+    chokes: int | None = None
     raises: bool = False
     got: list[int] = field(factory=list)
     limits: Limits = field(factory=Limits)
@@ -35,6 +36,8 @@ class Wire:
             if self.raises:
                 raise ConnectionError
             return
+        if delivery.sequence == self.chokes:
+            raise RuntimeError
         self.got.append(delivery.sequence)
         delivery.packet_id, delivery.phase = delivery.sequence, 1
         self.in_flight += 1
@@ -68,12 +71,21 @@ def test_lost_by_a_sending(sender: Sender) -> None:
 
 
 def test_a_driver_that_cannot_send(sender: Sender) -> None:
-    """A message that the driver cannot send ends as refused and leaves nothing behind, the connection lost or not."""
+    """A message that the driver cannot send ends as refused, leaves nothing behind, and the others go on."""
+    deliveries = put(sender, 3)
+    sender.open(Wire(sender, chokes=2))  # type: ignore[arg-type]  # the same
+    assert [d.state for d in deliveries] == [S.SENT, S.REFUSED, S.SENT]
+    assert list(sender.outbox.sent) == [1, 3]
+    assert len(sender.outbox) == 2
+
+
+def test_a_driver_that_raises_what_the_connection_died_of(sender: Sender) -> None:
+    """An accepted message is not refused for an error of the connection that its sending was lost with: it waits."""
     deliveries = put(sender, 3)
     sender.open(Wire(sender, breaks=2, raises=True))  # type: ignore[arg-type]  # the same
-    assert [d.state for d in deliveries] == [S.STORED, S.REFUSED, S.STORED]
+    assert [d.state for d in deliveries] == [S.STORED] * 3
+    assert [d.sequence for d in sender.outbox.pending] == [1, 2, 3]
     assert not sender.outbox.sent
-    assert len(sender.outbox) == 2
 
 
 def test_a_suspect_that_expired(sender: Sender) -> None:

@@ -243,6 +243,8 @@ class Connection(Protocol):
 
         Raises:
             MessageTooLarge: the packet passes ``limits.maximum_packet_size``.
+
+        Anything else that it raises while the connection stands ends the message as `switchgear.Refused`.
         """
         ...
 
