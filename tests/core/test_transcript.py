@@ -123,7 +123,7 @@ provide_driver memory press-7
 -- start
 on_event state_changed stopped selecting
 select_endpoint a b after 0 attempts
-on_event endpoint_selected mqtt://a:1883 plugin_'default_strategy'
+on_event endpoint_selected mqtt://a:1883 first_in_order
 on_event state_changed selecting connecting
 on_event attempt_started 1 1 mqtt://a:1883 1
 on_event state_changed connecting restoring
@@ -143,7 +143,7 @@ on_event reconnect_scheduled plugin_'witness':_the_witness_says_so 1
 on_event state_changed deciding waiting
 on_event state_changed waiting selecting
 select_endpoint b a after 0 attempts
-on_event endpoint_selected mqtt://b:1883 plugin_'default_strategy'
+on_event endpoint_selected mqtt://b:1883 first_in_order
 on_event state_changed selecting connecting
 on_event attempt_started 1 1 mqtt://b:1883 2
 on_event attempt_failed 1 mqtt://b:1883
@@ -151,7 +151,7 @@ on_disconnect attempt 2 b PORT_REFUSED
 on_event state_changed connecting waiting
 on_event state_changed waiting selecting
 select_endpoint a after 1 attempts
-on_event endpoint_selected mqtt://a:1883 plugin_'default_strategy'
+on_event endpoint_selected mqtt://a:1883 first_in_order
 on_event state_changed selecting connecting
 on_event attempt_started 2 1 mqtt://a:1883 3
 on_event attempt_failed 2 mqtt://a:1883
@@ -163,7 +163,7 @@ on_event state_changed deciding waiting
 -- b takes over
 on_event state_changed waiting selecting
 select_endpoint b a after 2 attempts
-on_event endpoint_selected mqtt://b:1883 plugin_'default_strategy'
+on_event endpoint_selected mqtt://b:1883 first_in_order
 on_event state_changed selecting connecting
 on_event attempt_started 3 2 mqtt://b:1883 4
 on_event state_changed connecting restoring
@@ -184,7 +184,7 @@ on_event move_scheduled fail-back_to_mqtt://a:1883
 on_disconnect connection 4 b REQUESTED
 on_event state_changed connected selecting
 select_endpoint a b after 0 attempts
-on_event endpoint_selected mqtt://a:1883 plugin_'default_strategy'
+on_event endpoint_selected mqtt://a:1883 first_in_order
 on_event state_changed selecting connecting
 on_event attempt_started 1 1 mqtt://a:1883 5
 on_event state_changed connecting restoring
