@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import signal
 import sys
 import threading
 import time
@@ -25,6 +26,12 @@ GRACE = 6.0
 
 LONGEST = 20.0
 """Seconds that an `async def` test may take."""
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has SIGINT ignored, here and in all that we start: undo that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
