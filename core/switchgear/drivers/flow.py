@@ -46,7 +46,7 @@ LARGEST: Final = 268_435_455
 """Bytes of a packet after its fixed header (MQTT 5, 2.1.4)."""
 
 _NO_ANSWER: Final = (
-    "before it answered CONNECT; check that this port speaks MQTT, and whether it wants TLS or WebSockets"
+    "before it answered CONNECT; check that this port speaks MQTT {version}, and whether it wants TLS or WebSockets"
 )
 
 _CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 2, 3, 4, 5, 6, 7
@@ -447,7 +447,7 @@ class PahoConnection:
             return
         if not self.acknowledged.done():
             if failure.cause in {Cause.CONNECTION_LOST, Cause.CLOSED_BY_BROKER} and failure.code is None:
-                failure = Failure(failure.cause, _NO_ANSWER)
+                failure = Failure(failure.cause, _NO_ANSWER.format(version="5" if self._is_v5 else "3.1.1"))
             self.acknowledged.set_exception(AttemptFailed(failure))
             return
         self._close()
