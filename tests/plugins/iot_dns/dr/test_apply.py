@@ -15,7 +15,7 @@ from switchgear_iot_dns.dr.errors import (
 )
 from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.operations import Wishes
-from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
+from switchgear_iot_dns.dr.testing.bench import CHANGE, DELETE, EAST, EVERYBODY, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from switchgear_iot_dns.dr.plan import Plan
     from switchgear_iot_dns.dr.testing import Bench
     from switchgear_iot_dns.dr.testing.batches import Change
-
-EVERYBODY = ["lathe-1", "press-1", "press-2"]
-CHANGE = "POST .*/rrset"
-DELETE = "DELETE /connections/(?!.*probe)"
-
-
-def locked_by(bench: Bench) -> str | None:
-    return bench.operations().status()["lock"]  # type: ignore[no-any-return]  # JSON
 
 
 def save(bench: Bench, plan: Plan) -> Path:
@@ -45,7 +37,7 @@ def test_a_mode_is_brought_about(bench: Bench) -> None:
     assert bench.regions() == {ONE: WEST, TWO: WEST}
     assert bench.connected(EAST) == []
     assert bench.connected(WEST) == EVERYBODY
-    assert locked_by(bench) is None
+    assert bench.locked_by() is None
 
 
 def test_only_clients_of_domains_that_move_are_disconnected(bench: Bench) -> None:
@@ -128,7 +120,7 @@ def test_nobody_is_disconnected_while_a_change_is_pending(bench: Bench) -> None:
         bench.operations().apply("west", Wishes())
     assert bench.aws.count("iotdata", DELETE) == 0
     assert bench.entries()[-1]["outcome"] == "NOT_SWITCHED"
-    assert locked_by(bench) is None
+    assert bench.locked_by() is None
 
 
 def test_a_pending_change_is_gone_on_with(bench: Bench) -> None:
@@ -264,7 +256,7 @@ def test_two_operators_exclude_each_other(bench: Bench) -> None:
     with pytest.raises(Locked, match=r"run other of bob@there since .*--force-unlock"):
         operations.apply("west", Wishes())
     assert bench.regions() == {ONE: EAST, TWO: EAST}
-    assert "bob@there" in (locked_by(bench) or "")
+    assert "bob@there" in (bench.locked_by() or "")
 
 
 def test_the_lock_is_had_by_one_of_two_who_try_at_once(bench: Bench) -> None:
@@ -279,7 +271,7 @@ def test_a_lock_can_be_taken_by_force(bench: Bench) -> None:
     """--force-unlock does not get past the lock of a run that is dead."""
     Lock(bench.operations().world.records, "example.com").take("other", "bob@there", force=False)
     assert bench.operations().apply("west", Wishes(force_unlock=True)).code == 0
-    assert locked_by(bench) is None
+    assert bench.locked_by() is None
 
 
 def test_another_mode_does_not_run_over_an_unfinished_one(bench: Bench) -> None:

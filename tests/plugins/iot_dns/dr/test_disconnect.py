@@ -15,18 +15,10 @@ from switchgear_iot_dns.dr.errors import (
 )
 from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.operations import Wishes
-from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
+from switchgear_iot_dns.dr.testing.bench import DELETE, EAST, EVERYBODY, ONE, TWO, WEST
 
 if TYPE_CHECKING:
     from switchgear_iot_dns.dr.testing import Bench
-
-EVERYBODY = ["lathe-1", "press-1", "press-2"]
-CHANGE = "POST .*/rrset"
-DELETE = "DELETE /connections/(?!.*probe)"
-
-
-def locked_by(bench: Bench) -> str | None:
-    return bench.operations().status()["lock"]  # type: ignore[no-any-return]  # JSON
 
 
 def test_an_id_that_is_not_connected_is_done(bench: Bench) -> None:
@@ -63,7 +55,7 @@ def test_a_failing_kick_leaves_the_records(bench: Bench) -> None:
     assert ended.code == 6
     assert "were not disconnected; the first error: InvalidRequestException: on demand" in ended.text
     assert bench.regions() == {ONE: WEST, TWO: WEST}
-    assert locked_by(bench) is None
+    assert bench.locked_by() is None
 
 
 def test_those_that_failed_are_disconnected_by_the_next_apply(bench: Bench) -> None:

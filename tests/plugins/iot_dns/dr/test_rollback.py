@@ -9,13 +9,10 @@ from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, Locked,
 from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.route53 import Route53Records
-from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
+from switchgear_iot_dns.dr.testing.bench import DELETE, EAST, EVERYBODY, ONE, TWO, WEST
 
 if TYPE_CHECKING:
     from switchgear_iot_dns.dr.testing import Bench
-
-EVERYBODY = ["lathe-1", "press-1", "press-2"]
-DELETE = "DELETE /connections/(?!.*probe)"
 
 
 def test_everything_goes_back(bench: Bench) -> None:

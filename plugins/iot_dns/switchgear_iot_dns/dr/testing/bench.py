@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 EAST, WEST = "us-east-1", "ap-northeast-1"
 ONE, TWO = "mqtt1.example.com", "mqtt2.example.com"
+EVERYBODY = ["lathe-1", "press-1", "press-2"]
+"""The clients of both names."""
+CHANGE = "POST .*/rrset"
+DELETE = "DELETE /connections/(?!.*probe)"
+"""What requests of the switch are told by: a change of records, and a disconnect."""
 TARGETS = {
     ONE: {EAST: "one-ats.iot.us-east-1.amazonaws.com", WEST: "one-ats.iot.ap-northeast-1.amazonaws.com"},
     TWO: {EAST: "two-ats.iot.us-east-1.amazonaws.com", WEST: "two-ats.iot.ap-northeast-1.amazonaws.com"},
@@ -204,6 +209,11 @@ class Bench:
             settings, aws=aws, records=Route53Records(aws, self.zone), name_servers=DnsNameServers, clock=clock
         )
         return Operations(settings, world, clock, self.shown, self._confirm)
+
+    def locked_by(self) -> str | None:
+        """Who holds the lock of the plan; None: nobody."""
+        found: str | None = self.operations().status()["lock"]
+        return found
 
     def _confirm(self, _plan: Plan, takes: str) -> bool:
         self.confirmed.append(takes)
