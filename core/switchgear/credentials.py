@@ -85,7 +85,7 @@ class Credentials:
     async def _fingerprint(self) -> object:
         """Something that is another value when the files of ``tls`` or the password have changed."""
         tls = self._profile.tls
-        files = None if tls is None else await LOOKUPS.run(tls.stamps)
+        files = None if tls is None else await LOOKUPS.run(tls.fingerprint)
         secret = self._profile.password
         if secret is None or not secret.is_dynamic:
             return files

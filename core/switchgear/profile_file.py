@@ -149,10 +149,14 @@ class _File:
         made: Table = {}
         for name, item in table.items():
             at = f"{key}.{name}"
-            if name == "key_password":
+            if name == "key_pem" and isinstance(item, dict) and "file" in item:
+                raise self.error(at, 'for a key in a file write key_file = "path"')  # a secret is a file's first line
+            if name in {"key_password", "key_pem"}:
                 made[name] = self.secret(at, item)
             elif name == "verify":
                 made[name] = self.flag(at, item)
+            elif name in {"ca_pem", "cert_pem"}:
+                made[name] = self.text(at, item)
             elif name == "alpn":
                 if not isinstance(item, list):
                     raise self.error(at, f"{checks.show(item)} is no list of names")

@@ -1,29 +1,44 @@
 """TLS settings and the contexts made from them. Reads certificate files; opens no connection.
 
+Python reads certificates and keys from files alone, so those that were given as text pass through a file in memory.
+
 One `SSLContext` costs about 850 KB (measured), so contexts are cached by what they are made from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
 import os
+import re
 import ssl
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
-from switchgear.errors import UnreadableFile
+from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
 from switchgear.secrets import Secret, as_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
 log = logging.getLogger("switchgear.tls")
+
+CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
+"""Certificates in PEM (RFC 7468, 5.1)."""
+
+_PAIRS: Final = (("ca_file", "ca_pem"), ("cert_file", "cert_pem"), ("key_file", "key_pem"))
 
 
 def _path(value: str | os.PathLike[str] | None) -> str | None:
     return None if value is None else os.fspath(value)
+
+
+def _pem(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -34,11 +49,16 @@ def _names(value: Iterable[str]) -> tuple[str, ...]:
 class TLS:
     """How to trust the broker and how to show who we are. The host name is always checked.
 
+    Certificates and keys come from files, which are read anew when they change, or as text.
+
     Attributes:
         ca_file: PEM file with the CAs to trust; None: the system's.
         cert_file: PEM file with our certificate (and its chain), for mutual TLS.
         key_file: PEM file with its key; None: the key is in ``cert_file``.
         key_password: For an encrypted key.
+        ca_pem: The CAs to trust, as PEM, in place of ``ca_file``.
+        cert_pem: Our certificate (and its chain), as PEM, in place of ``cert_file``.
+        key_pem: Its key, as PEM, in place of ``key_file``; None: the key is with the certificate.
         alpn: Protocol names to offer, such as ``("x-amzn-mqtt-ca",)``.
         verify: False trusts anybody; it logs a warning at each connect. There is no other such switch.
     """
@@ -47,31 +67,75 @@ class TLS:
     cert_file: str | None = field(default=None, converter=_path)
     key_file: str | None = field(default=None, converter=_path)
     key_password: Secret | None = field(default=None, converter=as_secret, repr=False)
+    ca_pem: bytes | None = field(default=None, converter=_pem, repr=False)
+    cert_pem: bytes | None = field(default=None, converter=_pem, repr=False)
+    key_pem: Secret | None = field(default=None, converter=as_secret, repr=False)
     alpn: tuple[str, ...] = field(default=(), converter=_names)
     verify: bool = True
 
+    def __attrs_post_init__(self) -> None:
+        for file, text in _PAIRS:
+            if getattr(self, file) is not None and getattr(self, text) is not None:
+                raise InvalidOption(f"tls.{text}", f"{file} is set too, and one takes the place of the other")
+        for name in ("ca_pem", "cert_pem"):
+            if getattr(self, name) is not None and not CERTIFICATES.search(getattr(self, name)):
+                raise InvalidOption(f"tls.{name}", "it holds no PEM certificate; give the text of a PEM file")
+
+    @property
+    def has_ca(self) -> bool:
+        """Whether it says whom to trust; else that are the system's CAs."""
+        return self.ca_file is not None or self.ca_pem is not None
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether we show a certificate."""
+        return self.cert_file is not None or self.cert_pem is not None
+
+    def read_ca(self) -> bytes | None:
+        """The CAs to trust, as PEM; None: the system's. Raises `UnreadableFile`."""
+        return self.ca_pem if self.ca_file is None else _read(self.ca_file, "ca_file")
+
+    def read_certificate(self) -> bytes | None:
+        """Our certificate and its chain, as PEM; None: we show none. Raises `UnreadableFile`."""
+        return self.cert_pem if self.cert_file is None else _read(self.cert_file, "cert_file")
+
+    def read_key(self) -> bytes | None:
+        """Its key, as PEM, encrypted or not; None: it is with the certificate. Raises a `ConfigurationError`."""
+        if self.key_file is not None:
+            return _read(self.key_file, "key_file")
+        return None if self.key_pem is None else _reveal(self.key_pem)
+
     def check(self) -> None:
-        """Raise `UnreadableFile` when a file is missing, unreadable or not what it should be; may block on the disk."""
+        """Raise what `context` raises; may block on the disk."""
         self.context()
 
-    def stamps(self) -> tuple[object, ...]:
-        """What tells one version of the files from the next; looks at the disk."""
-        return tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
+    def fingerprint(self) -> Hashable:
+        """What tells these settings, with what the files and the key now are, from others; looks at the disk. Holds no secret."""
+        key = None
+        if self.key_pem is not None:
+            with contextlib.suppress(ConfigurationError):  # said where it is used
+                key = hashlib.sha256(_reveal(self.key_pem)).digest()
+        stamps = tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
+        return evolve(self, key_password=None, key_pem=None), stamps, key
 
-    def context(self) -> ssl.SSLContext:
+    def context(self, *, warns: bool = True) -> ssl.SSLContext:
         """The context for these settings, made anew when a file has changed.
+
+        *warns* says whether the log is told where nobody is verified.
 
         Raises:
             UnreadableFile: a file is missing, unreadable, or no PEM of the right kind; the key does not match.
+            InvalidOption: the same of what was given as text.
+            ConfigurationError: a key that is read from elsewhere is not there.
         """
-        key = (evolve(self, key_password=None), *self.stamps())
+        key = self.fingerprint()
         context = _CONTEXTS.get(key)
         if context is None:
             context = self._make()
             if len(_CONTEXTS) >= 64:
                 _CONTEXTS.pop(next(iter(_CONTEXTS)))
             _CONTEXTS[key] = context
-        if not self.verify:
+        if warns and not self.verify:
             log.warning("switchgear.tls_not_verified", extra={"advice": "verify=False trusts any broker"})
         return context
 
@@ -81,29 +145,41 @@ class TLS:
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        elif self.ca_file is not None:
-            self._load_ca(context, self.ca_file)
+        elif self.has_ca:
+            self._load_ca(context)
         else:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         if self.alpn:
             context.set_alpn_protocols(list(self.alpn))
-        if self.cert_file is not None:
-            self._load_certificate(context, self.cert_file)
-        elif self.key_file is not None:
-            raise UnreadableFile(self.key_file, "key_file", "it needs a cert_file beside it")
+        if self.has_certificate:
+            self._load_certificate(context)
+        elif self.key_file is not None or self.key_pem is not None:
+            raise self._error("key", "it needs a cert_file or cert_pem beside it")
         return context
 
-    def _load_ca(self, context: ssl.SSLContext, path: str) -> None:
-        _readable(path, "ca_file")
-        try:
-            context.load_verify_locations(cafile=path)
-        except (ssl.SSLError, ValueError) as error:
-            raise UnreadableFile(path, "ca_file", f"it holds no PEM certificate ({error})") from error
+    def _error(self, kind: str, why: str) -> ConfigurationError:
+        """That *why* is wrong with the "ca", "cert" or "key", by the name under which it was given."""
+        path = getattr(self, f"{kind}_file")
+        if path is not None:
+            return UnreadableFile(path, f"{kind}_file", why)
+        if kind == "key" and self.key_pem is None:  # it is with the certificate
+            return UnreadableFile(self.cert_file, "key_file", why) if self.cert_file else self._error("cert", why)
+        return InvalidOption(f"tls.{kind}_pem", why)
 
-    def _load_certificate(self, context: ssl.SSLContext, path: str) -> None:
-        _readable(path, "cert_file")
-        if self.key_file is not None:
-            _readable(self.key_file, "key_file")
+    def _load_ca(self, context: ssl.SSLContext) -> None:
+        try:
+            if self.ca_file is not None:
+                _readable(self.ca_file, "ca_file")
+                context.load_verify_locations(cafile=self.ca_file)
+            else:
+                context.load_verify_locations(cadata=b"".join(CERTIFICATES.findall(self.ca_pem or b"")).decode("ascii"))
+        except (ssl.SSLError, ValueError) as error:
+            raise self._error("ca", f"it holds no PEM certificate ({error})") from error
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        for path, role in ((self.cert_file, "cert_file"), (self.key_file, "key_file")):
+            if path is not None:
+                _readable(path, role)
         asked = False
 
         def password() -> bytes:  # asked only when the key is encrypted; without it OpenSSL prompts on the terminal
@@ -111,19 +187,24 @@ class TLS:
             asked = True
             return self.key_password.reveal() if self.key_password is not None else b""
 
-        try:
-            context.load_cert_chain(path, self.key_file, password=password)
-        except ssl.SSLError as error:
-            reason = error.reason or str(error)
-            if "KEY_VALUES_MISMATCH" in reason:
-                raise UnreadableFile(self.key_file or path, "key_file", f"does not match {path!r}") from error
-            if asked:
-                why = "it is encrypted, and key_password is missing or wrong"
-                raise UnreadableFile(self.key_file or path, "key_file", why) from error
-            raise UnreadableFile(path, "cert_file", f"no usable PEM certificate and key ({reason})") from error
+        with contextlib.ExitStack() as passing:
+            certificate = self.cert_file or passing.enter_context(_as_file(self.cert_pem or b""))
+            key = self.key_file
+            if self.key_pem is not None:
+                key = passing.enter_context(_as_file(_reveal(self.key_pem)))
+            try:
+                context.load_cert_chain(certificate, key, password=password)
+            except ssl.SSLError as error:
+                reason = error.reason or str(error)
+                if "KEY_VALUES_MISMATCH" in reason:
+                    shown = "cert_pem" if self.cert_file is None else repr(self.cert_file)
+                    raise self._error("key", f"does not match {shown}") from error
+                if asked:
+                    raise self._error("key", "it is encrypted, and key_password is missing or wrong") from error
+                raise self._error("cert", f"no usable PEM certificate and key ({reason})") from error
 
 
-_CONTEXTS: Final[dict[tuple[object, ...], ssl.SSLContext]] = {}
+_CONTEXTS: Final[dict[Hashable, ssl.SSLContext]] = {}
 
 
 def _stamp(path: str | None) -> tuple[int, int] | None:
@@ -143,3 +224,37 @@ def _readable(path: str, role: str) -> None:
             pass
     except OSError as error:
         raise UnreadableFile(path, role, error.strerror or str(error)) from error
+
+
+def _read(path: str, role: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableFile(path, role, error.strerror or str(error)) from error
+
+
+def _reveal(key: Secret) -> bytes:
+    """The key; what asking for it raises does not quote it."""
+    try:
+        return key.reveal()
+    except ConfigurationError:
+        raise
+    except Exception as error:  # whatever a callable of the user's raises; its text may hold the key
+        raise InvalidOption("tls.key_pem", f"asking for it raised {type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """A path under which *data* can be read while the block runs: in memory where the system can, else in a file of ours."""
+    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
+        with os.fdopen(os.memfd_create("switchgear"), "wb", buffering=0) as file:
+            file.write(data)
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    descriptor, name = tempfile.mkstemp(prefix="switchgear-")  # readable by this user only
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        yield name
+    finally:
+        Path(name).unlink()

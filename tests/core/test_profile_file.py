@@ -113,6 +113,23 @@ def test_short_forms(tmp_path: Path) -> None:
     assert "hush" not in repr(profile)
 
 
+def test_certificates_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CAs and our certificate may stand in the profile, and the key in the environment; a key in a file has its own key."""
+    pem = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
+    text = (
+        f"where = 'mqtts://h'\n[tls]\nca_pem = '''{pem}'''\ncert_pem = '''{pem}'''\nkey_pem = {{env = 'PRESS_KEY'}}\n"
+    )
+    profile = Profile.load(save(tmp_path, text))
+    monkeypatch.setenv("PRESS_KEY", "s3cret")
+    assert profile.tls is not None
+    assert profile.tls.read_ca() == profile.tls.read_certificate() == pem.encode()
+    assert profile.tls.read_key() == b"s3cret"
+    with pytest.raises(InvalidProfile, match=r"tls\.key_pem.*key_file"):
+        Profile.load(save(tmp_path, text.replace("env = 'PRESS_KEY'", "file = 'key.pem'")))
+    with pytest.raises(InvalidProfile, match=r"tls\.ca_pem.*ca_file is set too"):
+        Profile.load(save(tmp_path, text + 'ca_file = "ca.pem"\n'))
+
+
 NAMED = 'keepalive = 9\n[profile.a]\nwhere = "mqtt://a"\n[profile.b]\nwhere = "mqtt://b"\nkeepalive = 3\n'
 
 

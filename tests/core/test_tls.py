@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from switchgear import TLS, UnreadableFile
+from switchgear import TLS, ConfigurationError, InvalidOption, Secret, UnreadableFile, env
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -103,6 +103,87 @@ def test_client_certificate(files: Path, settings: dict[str, str]) -> None:
     paths = {name: str(files / value) if name.endswith("_file") else value for name, value in settings.items()}
     TLS(**paths).check()  # type: ignore[arg-type] # texts, all of them
     assert "sesame" not in repr(TLS(**paths))  # type: ignore[arg-type] # the same
+
+
+@pytest.mark.parametrize("has_memory_files", [True, False])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cert_pem": "both.pem"},
+        {"cert_pem": "cert.pem", "key_pem": "key.pem"},
+        {"cert_pem": "cert.pem", "key_file": "key.pem"},
+        {"cert_file": "cert.pem", "key_pem": "key.pem"},
+        {"cert_pem": "cert.pem", "key_pem": "locked.pem", "key_password": "sesame"},
+    ],
+)
+def test_from_text(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, settings: dict[str, str], has_memory_files: bool
+) -> None:
+    """CAs, certificate and key are taken as text too, mixed with files at will; no key shows or is left on the disk."""
+    if not has_memory_files:
+        monkeypatch.delattr("os.memfd_create", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    given: dict[str, object] = {"ca_pem": (files / "ca.pem").read_bytes(), "alpn": (str(tmp_path),)}  # nobody else's
+    for name, value in settings.items():
+        path = files / value
+        given[name] = path if name.endswith("_file") else path.read_text() if path.exists() else value
+    tls = TLS(**given)  # type: ignore[arg-type] # as above
+    context = tls.context()
+    assert len(context.get_ca_certs()) == 1
+    assert TLS(**given).context() is context  # type: ignore[arg-type] # as above
+    assert list(tmp_path.iterdir()) == []
+    assert "BEGIN" not in repr((tls, tls.fingerprint()))
+
+
+def test_a_key_from_elsewhere(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the environment is read at each use: missing it is named, and another one makes another context."""
+    tls = TLS(cert_pem=(files / "cert.pem").read_bytes(), key_pem=env("PRESS_KEY"), alpn=("elsewhere",))
+    with pytest.raises(ConfigurationError, match="PRESS_KEY is not set"):
+        tls.check()
+    monkeypatch.setenv("PRESS_KEY", (files / "other.pem").read_text())
+    with pytest.raises(InvalidOption, match=r"tls\.key_pem.*does not match cert_pem"):
+        tls.check()
+    monkeypatch.setenv("PRESS_KEY", (files / "key.pem").read_text())
+    tls.check()
+    monkeypatch.setenv("PRESS_KEY", (files / "other.pem").read_text())
+    with pytest.raises(InvalidOption, match="does not match"):
+        tls.check()
+
+
+def test_asking_for_a_key_fails(files: Path) -> None:
+    """What a user's callable raises is told by its kind alone, for its text may hold the key."""
+
+    def ask() -> str:
+        raise RuntimeError("s3cret")
+
+    with pytest.raises(InvalidOption, match="RuntimeError") as caught:
+        TLS(cert_file=files / "cert.pem", key_pem=Secret(ask)).check()
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"ca_pem": "junk"}, r"tls\.ca_pem.*no PEM certificate"),
+        ({"cert_pem": "junk"}, r"tls\.cert_pem.*no PEM certificate"),
+        ({"cert_pem": "cert.pem"}, r"tls\.cert_pem.*no usable PEM certificate and key"),
+        ({"cert_pem": "cert.pem", "key_pem": "junk"}, r"tls\.cert_pem.*no usable PEM certificate and key"),
+        ({"cert_pem": "cert.pem", "key_pem": "other.pem"}, r"tls\.key_pem.*does not match cert_pem"),
+        ({"cert_pem": "cert.pem", "key_pem": "locked.pem"}, r"tls\.key_pem.*key_password"),
+        ({"key_pem": "key.pem"}, r"tls\.key_pem.*needs a cert_file or cert_pem"),
+        ({"ca_pem": "ca.pem", "ca_file": "ca.pem"}, r"tls\.ca_pem.*ca_file is set too"),
+        ({"cert_pem": "cert.pem", "cert_file": "cert.pem"}, r"tls\.cert_pem.*cert_file is set too"),
+        ({"key_pem": "key.pem", "key_file": "key.pem"}, r"tls\.key_pem.*key_file is set too"),
+    ],
+)
+def test_wrong_text(files: Path, settings: dict[str, str], said: str) -> None:
+    """Text that is not what it should be, or beside the file that it replaces, is refused by the option's name."""
+    given: dict[str, object] = {}
+    for name, value in settings.items():
+        path = files / value
+        given[name] = path if name.endswith("_file") else path.read_text() if path.exists() else value
+    with pytest.raises(InvalidOption, match=said):
+        TLS(**given).check()  # type: ignore[arg-type] # as above
 
 
 def test_cache(files: Path, tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ class Connection:
             options["password"] = password
         files = {name: given[name] for name in ("ca_file", "cert_file", "key_file") if given[name] is not None}
         if files:
-            options["tls"] = evolve(base.tls or TLS(), **files)
+            given_instead: dict[str, Any] = {name.replace("_file", "_pem"): None for name in files}
+            options["tls"] = evolve(base.tls or TLS(), **files, **given_instead)
         tls = options.get("tls", base.tls)
         if isinstance(tls, TLS):
             tls.check()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
 from switchgear.doctor.asking import is_address
 from switchgear.doctor.finding import INSTALL, failed, passed, warned
+from switchgear.errors import UnreadableFile
+from switchgear.tls import CERTIFICATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,14 +130,14 @@ def judge(endpoint: Endpoint, shake: Handshake, tls: TLS | None, now: dt.datetim
 def _trust(shake: Handshake, tls: TLS | None, leaf: Leaf | None, shown: int) -> Finding:
     check = "tls.trust"
     refusal = shake.refusal
-    source = f"{tls.ca_file}" if tls is not None and tls.ca_file is not None else "this system's CAs"
+    source = (tls.ca_file or "ca_pem") if tls is not None and tls.has_ca else "this system's CAs"
     issuer = leaf.issuer if leaf is not None else None
     signed = f"signed by {issuer}" if issuer else "the chain"
     if refusal is None or refusal.verify_code in _DATES | _NAME | _PURPOSE:
         return passed(check, f"{signed}: {shown} certificate(s) lead to one of {source}", issuer=issuer, shown=shown)
-    if tls is not None and tls.ca_file is not None:
+    if tls is not None and tls.has_ca:
         found = f"{signed}, and {source} does not hold that CA: {refusal.verify_message}"
-        way_out = "get the CA that signed the broker's certificate into this file"
+        way_out = f"get the CA that signed the broker's certificate into {'this file' if tls.ca_file else source}"
     else:
         found = f"{signed}, which is none of this system's CAs: {refusal.verify_message}"
         way_out = "name the file of the CA that signed it with --ca-file, or ca_file in the profile"
@@ -232,14 +233,15 @@ def _covers(names: Sequence[str], host: str) -> bool:
 def judge_own(tls: TLS | None, now: dt.datetime) -> Finding | None:
     """The line for the certificate that we show; None when we show none."""
     check = "tls.client"
-    if tls is None or tls.cert_file is None:
+    if tls is None or not tls.has_certificate:
         return None
     if not is_able():
         return _unread(check)
     try:
-        leaf = read(ssl.PEM_cert_to_DER_cert(_first_pem(Path(tls.cert_file).read_text(encoding="ascii"))))
-    except (OSError, ValueError) as error:
-        return failed(check, f"{tls.cert_file} cannot be read: {type(error).__name__}", "check the file")
+        first = CERTIFICATES.search(tls.read_certificate() or b"")
+        leaf = read(ssl.PEM_cert_to_DER_cert(first.group().decode("ascii") if first is not None else ""))
+    except (UnreadableFile, ValueError) as error:
+        return failed(check, f"{tls.cert_file or 'cert_pem'} cannot be read: {type(error).__name__}", "check it")
     days = (leaf.ends - now).total_seconds() / 86400
     found = f"{leaf.title}, signed by {leaf.issuer}, valid until {leaf.ends:%Y-%m-%d}, {days:.0f} day(s) left"
     facts = {"ends": leaf.ends.isoformat(), "days_left": round(days, 1)}
@@ -250,8 +252,3 @@ def judge_own(tls: TLS | None, now: dt.datetime) -> Finding | None:
     if days < SOON:
         return warned(check, found, "renew it now", **facts)
     return passed(check, found, **facts)
-
-
-def _first_pem(text: str) -> str:
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    return text[text.index(begin) : text.index(end) + len(end)]

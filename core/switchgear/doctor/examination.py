@@ -17,12 +17,17 @@ from attrs import define, evolve, field, frozen
 from switchgear.doctor import certificates, clock, handshake, mqtt, names, setup, tcp
 from switchgear.doctor.asking import Asker, SystemAnswer, is_address, system_lookup
 from switchgear.doctor.finding import CHECKS, Finding, Report, Verdict, excuse_standbys, failed, passed, skipped
+from switchgear.drivers.base import Route, Routed
+from switchgear.drivers.link import open_link
 from switchgear.errors import SwitchgearError
+from switchgear.tls import TLS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from switchgear.doctor.asking import Lookup
+    from switchgear.drivers.base import Driver, DriverSettings
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
     from switchgear.plugins import Registry
     from switchgear.profile import Profile
@@ -107,6 +112,23 @@ class Look:
     turns: asyncio.Semaphore
     findings: list[Finding] = field(factory=list, init=False)
     skew: float | None = field(default=None, init=False)
+    _client_id: str = field(init=False)
+    _settings: DriverSettings = field(init=False)
+    _driver: Driver = field(init=False)
+    _route: Route = field(init=False)
+    _tls: TLS = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        profile = self.profile
+        self._client_id = self.wishes.client_id_for(profile)
+        self._settings = setup.settings(profile, self.protocol, self._client_id, self.wishes.timeout)
+        self._driver = self.registry.provide_driver(
+            profile.driver, self._settings, options=profile.plugin_options, extra=profile.plugins
+        )
+        tls = self.profile.tls or TLS()
+        route = self._driver.route_to(self.endpoint) if isinstance(self._driver, Routed) else None
+        self._route = route or Route(self.endpoint, tls.alpn)
+        self._tls = evolve(tls, alpn=self._route.alpn)
 
     async def run(self) -> None:
         """Every layer, until one blocks those above it."""
@@ -115,12 +137,18 @@ class Look:
             address = await self._connect(addresses)
             if self.endpoint.is_tls:
                 await self._shake(address)
-            if self.endpoint.is_websocket:
+            if self.endpoint.is_websocket and not self._has_proxy:
                 self.skew = await clock.skew(self.endpoint, address, self.wishes.timeout)
             async with self.turns:
                 await self._speak(address)
         except _Blocked as blocked:
             self._skip_the_rest(blocked.check)
+        finally:
+            self._driver.close()
+
+    @property
+    def _has_proxy(self) -> bool:
+        return self._route.first is not self.endpoint
 
     def _skip_the_rest(self, blocked: str) -> None:
         layers = {
@@ -157,8 +185,11 @@ class Look:
 
     async def _names(self) -> tuple[str, ...]:
         """The lines about the name; the addresses that it stands for."""
-        host = self.endpoint.host
-        if self.endpoint.address is not None:
+        host = self._route.first.host
+        if self._has_proxy:
+            found = f"{self.endpoint.host} is for the proxy {host}:{self._route.first.port} to look up"
+            self.findings.append(passed("dns.answer", found))
+        elif self.endpoint.address is not None:
             found = f"{self.endpoint.address} is dialled; {host} is not looked up"
             self.findings.append(passed("dns.answer", found))
             return (self.endpoint.address,)
@@ -167,7 +198,7 @@ class Look:
         answer = await self._bounded("dns.answer", self.wishes.timeout, self._look_up(host))
         self.findings.append(names.judge_answer(host, answer))
         known = answer if isinstance(answer, SystemAnswer) else None
-        if self.wishes.asker.servers or not _is_local(host):
+        if not self._has_proxy and (self.wishes.asker.servers or not _is_local(host)):
             await self._ask(host, known)
         if known is None:
             raise _Blocked("dns.answer")
@@ -202,9 +233,9 @@ class Look:
 
     async def _connect(self, addresses: tuple[str, ...]) -> str:
         """The line about TCP; the address that answered first."""
-        timeout = self.wishes.timeout
-        tries = await self._bounded("tcp", timeout, tcp.connect(addresses, self.endpoint.port, timeout))
-        self.findings.append(tcp.judge(self.endpoint, tries))
+        timeout, first = self.wishes.timeout, self._route.first
+        tries = await self._bounded("tcp", timeout, tcp.connect(addresses, first.port, timeout))
+        self.findings.append(tcp.judge(first, tries))
         answered = sorted((each for each in tries if each.failure is None), key=lambda each: each.seconds)
         if not answered:
             raise _Blocked("tcp")
@@ -212,8 +243,8 @@ class Look:
 
     async def _shake(self, address: str) -> None:
         """The lines about TLS."""
-        timeout, tls = self.wishes.timeout, self.profile.tls
-        work = handshake.shake(self.endpoint, address, tls, timeout)
+        timeout, tls = self.wishes.timeout, self._tls
+        work = handshake.shake(self.endpoint, lambda: self._open(address), tls, timeout)
         found = await self._bounded("tls.handshake", 3 * timeout, work)
         self.findings.append(certificates.judge_handshake(self.endpoint, found))
         if found.shown is None:
@@ -224,22 +255,25 @@ class Look:
         if found.refusal is not None:
             raise _Blocked(bad[0] if bad else "tls.trust")
 
+    async def _open(self, address: str) -> ByteLink:
+        """A connection up to where TLS begins."""
+        endpoint = self._pinned(address)
+        if isinstance(self._driver, Routed):
+            return await self._driver.open(endpoint)
+        return await open_link(evolve(endpoint, scheme="mqtt", path=""), self._settings)
+
+    def _pinned(self, address: str | None) -> Endpoint:
+        """The endpoint at *address*, where we are who dials it."""
+        pinned = self.endpoint.address if self._has_proxy else address
+        return evolve(self.endpoint, address=pinned, connect_timeout=self.wishes.timeout)
+
     async def _speak(self, address: str) -> None:
         """The lines about MQTT."""
-        timeout = self.wishes.timeout
-        client_id = self.wishes.client_id_for(self.profile)
-        driver = self.registry.provide_driver(
-            self.profile.driver,
-            setup.settings(self.profile, self.protocol, client_id, timeout),
-            options=self.profile.plugin_options,
-            extra=self.profile.plugins,
-        )
-        endpoint = evolve(self.endpoint, connect_timeout=timeout)
-        if driver.features.pins_address:
-            endpoint = evolve(endpoint, address=address)
+        timeout, driver = self.wishes.timeout, self._driver
+        endpoint = self._pinned(address if driver.features.pins_address else self.endpoint.address)
         connection = None
         try:
-            work = mqtt.connect(driver, endpoint, self.profile, client_id, timeout)
+            work = mqtt.connect(driver, endpoint, self.profile, self._client_id, timeout)
             line, connection, ear = await self._bounded("mqtt.connect", 5 * timeout, work)
             self.findings.append(line)
             if connection is None:
@@ -254,7 +288,6 @@ class Look:
         finally:
             if connection is not None:
                 connection.abort()  # after a disconnect in order it does nothing
-            driver.close()
 
 
 def _is_local(host: str) -> bool:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
-from switchgear.cause import Cause, Failure, from_exception
 from switchgear.doctor.asking import is_address
-from switchgear.tls import TLS
+from switchgear.drivers.base import AttemptFailed
+from switchgear.drivers.tls_link import TlsLink
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from switchgear.cause import Failure
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
+    from switchgear.tls import TLS
 
 
 @frozen
@@ -52,43 +56,46 @@ class Handshake:
     without_name: bytes | None = field(default=None, repr=False)
 
 
-async def shake(endpoint: Endpoint, address: str, tls: TLS | None, timeout: float) -> Handshake:
-    """Shake hands with *address* as the profile does, and, if that fails, once more to see what it shows.
+Opener: TypeAlias = "Callable[[], Awaitable[ByteLink]]"
+"""Opens a connection to the endpoint, up to where TLS begins; raises `AttemptFailed`."""
+
+
+async def shake(endpoint: Endpoint, opener: Opener, tls: TLS, timeout: float) -> Handshake:
+    """Shake hands with *endpoint* as *tls* says, and, if that fails, once more to see what it shows.
 
     The host name of *endpoint* is what is asked for and checked, as `TLS` is made; *timeout* is in seconds, for each.
 
     Raises:
-        UnreadableFile: a file of *tls* is missing or wrong.
+        ConfigurationError: what *tls* names is missing or wrong.
     """
-    settings = tls or TLS()
-    trusting = evolve(settings, verify=False, ca_file=None)._make()  # for looking only: nothing is sent on it
+    looking = evolve(tls, verify=False, ca_file=None, ca_pem=None).context(warns=False)  # nothing is sent on it
     refusal = None
     try:
-        shown = await _shake(endpoint, address, settings.context(), endpoint.host, timeout)
-    except ssl.SSLCertVerificationError as error:
-        refusal = error
+        shown = await _shake(endpoint, opener, tls.context(), endpoint.host, timeout)
+    except AttemptFailed as error:
+        if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            return Handshake(None, None, error.failure)
+        refusal = error.__cause__
         try:
-            shown = await _shake(endpoint, address, trusting, endpoint.host, timeout)
-        except OSError as second:
-            return Handshake(None, refusal, _judge(second, timeout))
-    except OSError as error:
-        return Handshake(None, None, _judge(error, timeout))
+            shown = await _shake(endpoint, opener, looking, endpoint.host, timeout)
+        except AttemptFailed as second:
+            return Handshake(None, refusal, second.failure)
     if is_address(endpoint.host):  # which SNI cannot hold (RFC 6066, 3)
         return Handshake(shown, refusal)
     try:
-        bare = await _shake(endpoint, address, trusting, "", timeout)
-    except OSError:  # many refuse a greeting without a name; that is an answer too
+        bare = await _shake(endpoint, opener, looking, None, timeout)
+    except AttemptFailed:  # many refuse a greeting without a name; that is an answer too
         return Handshake(shown, refusal)
     return Handshake(shown, refusal, without_name=bare.certificates[0])
 
 
-async def _shake(endpoint: Endpoint, address: str, context: ssl.SSLContext, name: str, timeout: float) -> Shown:
-    async with asyncio.timeout(timeout):
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            asyncio.Protocol, address, endpoint.port, ssl=context, server_hostname=name
-        )
+async def _shake(
+    endpoint: Endpoint, opener: Opener, context: ssl.SSLContext, name: str | None, timeout: float
+) -> Shown:
+    link = TlsLink(await opener(), context, name)
     try:
-        session = transport.get_extra_info("ssl_object")
+        await link.secured(timeout, endpoint.authority)
+        session = link.session
         cipher = session.cipher()
         return Shown(
             session.version() or "",
@@ -98,7 +105,7 @@ async def _shake(endpoint: Endpoint, address: str, context: ssl.SSLContext, name
             session.getpeercert() or {},
         )
     finally:
-        transport.abort()
+        link.abort()
 
 
 def _certificates(session: Any) -> tuple[bytes, ...]:
@@ -108,12 +115,3 @@ def _certificates(session: Any) -> tuple[bytes, ...]:
     inner = getattr(getattr(session, "_sslobj", None), "get_unverified_chain", None)  # where 3.11 and 3.12 have it
     chain = tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in inner() or ()) if inner is not None else ()
     return chain or (session.getpeercert(binary_form=True),)
-
-
-def _judge(error: OSError, timeout: float) -> Failure:
-    if isinstance(error, TimeoutError):
-        return Failure(Cause.TLS_TIMEOUT, f"no answer in {timeout:g} s")
-    failure = from_exception(error)
-    if failure.cause is Cause.CONNECTION_LOST:  # what a port without TLS does with our greeting
-        return Failure(Cause.TLS_FAILED, "the connection was closed during the handshake")
-    return failure

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from switchgear.cause import Failure
     from switchgear.delivery import Delivery
+    from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
     from switchgear.message import Message, Will
     from switchgear.tls import TLS
@@ -309,6 +310,32 @@ class Driver(Protocol):
 
     def close(self) -> None:
         """Release what the driver holds; its connections are closed before."""
+        ...
+
+
+@frozen
+class Route:
+    """How a driver reaches an endpoint.
+
+    Attributes:
+        first: What is dialled: the endpoint, or the proxy in its place, which then looks up the endpoint's name.
+        alpn: The protocols that TLS offers.
+    """
+
+    first: Endpoint
+    alpn: tuple[str, ...]
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """What a driver is too, where its options lead it another way than the profile says: ``switchgear doctor`` looks along it."""
+
+    def route_to(self, endpoint: Endpoint) -> Route:
+        """The way to *endpoint*."""
+        ...
+
+    async def open(self, endpoint: Endpoint) -> ByteLink:
+        """Open a connection that way, up to where TLS begins; as `Driver.dial` otherwise."""
         ...
 
 

@@ -23,9 +23,9 @@ READ: Final = 65536
 
 
 class TlsLink(LayeredLink):
-    """Speaks TLS on a `ByteLink` and is one."""
+    """Speaks TLS on a `ByteLink` and is one. *name* is asked for and checked; None: nobody is asked for."""
 
-    def __init__(self, stream: ByteLink, context: ssl.SSLContext, name: str) -> None:
+    def __init__(self, stream: ByteLink, context: ssl.SSLContext, name: str | None) -> None:
         super().__init__(stream)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -33,6 +33,11 @@ class TlsLink(LayeredLink):
         self._shaken: asyncio.Future[None] | None = asyncio.get_running_loop().create_future()
         stream.attach(self)
         self._shake()
+
+    @property
+    def session(self) -> ssl.SSLObject:
+        """What was agreed on, and shown."""
+        return self._tls
 
     async def secured(self, timeout: float, where: str) -> None:
         """Wait for the end of the handshake with *where*, *timeout* seconds at most.

@@ -37,13 +37,13 @@ def make_client(  # noqa: PLR0917 - what a connection is made of
     """A client on *bootstrap* that will connect through *door*, once it is started; may block on the disk.
 
     Raises:
-        UnreadableFile: certificate files cannot be used.
+        ConfigurationError: certificates cannot be used.
         InvalidOption: the options do not go with the endpoint.
     """
     made, endpoint = sdk(), request.endpoint
     values = _client_options(made, settings, request, door, bootstrap, callbacks)
     tls = settings.tls or TLS()
-    identity = read_identity(settings.tls, options) if endpoint.is_tls else None
+    identity = read_identity(settings.tls) if endpoint.is_tls else None
     if options.is_for_aws:
         if identity is None:
             raise InvalidOption("where", f"sigv4 and custom_authorizer need TLS; {endpoint} has none")

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import evolve
 from switchgear.cause import Cause, Failure, from_exception
-from switchgear.drivers.base import AttemptFailed, ConnectRequest, DriverFeatures, DriverSettings, Link, Listener
+from switchgear.drivers.base import AttemptFailed, ConnectRequest, DriverFeatures, DriverSettings, Link, Listener, Route
 from switchgear.drivers.link import open_link
 from switchgear.errors import InvalidOption, SwitchgearError
+from switchgear.tls import TLS
 from switchgear.workers import LOOKUPS
 
 from switchgear_awscrt.causes import VAGUE
-from switchgear_awscrt.client import make_client
+from switchgear_awscrt.client import alpn_of, make_client
 from switchgear_awscrt.connection import CrtConnection
-from switchgear_awscrt.identity import python_context, read_identity, sdk_context
+from switchgear_awscrt.identity import read_identity, sdk_context
 from switchgear_awscrt.probe import FINDINGS, probe
 from switchgear_awscrt.proxy import ask_proxy
 from switchgear_awscrt.relay import Door, Relay
@@ -63,14 +64,20 @@ class CrtDriver:
 
     async def dial(self, endpoint: Endpoint) -> Link:
         """Open TCP, through the proxy if there is one; TLS and WebSocket are the SDK's. Raises `AttemptFailed`."""
-        return await self._dial(endpoint)
+        return await self.open(endpoint)
 
-    async def _dial(self, endpoint: Endpoint) -> ByteLink:
+    def route_to(self, endpoint: Endpoint) -> Route:
+        """See `switchgear.drivers.base.Routed`."""
         proxy = self._options.http_proxy
-        bare = evolve(endpoint, scheme="mqtt", path="")
+        first = endpoint if proxy is None else evolve(endpoint, host=proxy.host, port=proxy.port, address=None)
+        return Route(first, alpn_of(self._settings.tls or TLS(), self._options, endpoint))
+
+    async def open(self, endpoint: Endpoint) -> ByteLink:
+        """See `switchgear.drivers.base.Routed`."""
+        proxy = self._options.http_proxy
+        stream = await open_link(evolve(self.route_to(endpoint).first, scheme="mqtt", path=""), self._settings)
         if proxy is None:
-            return await open_link(bare, self._settings)
-        stream = await open_link(evolve(bare, host=proxy.host, port=proxy.port, address=None), self._settings)
+            return stream
         try:
             await ask_proxy(stream, proxy, endpoint, self._timeout(endpoint))
         except BaseException:
@@ -178,22 +185,20 @@ class CrtDriver:
 
     async def _probe(self, endpoint: Endpoint) -> Failure | None:
         """What TLS with *endpoint* fails of; None: it does not, or that cannot be said."""
-        tls = self._settings.tls
-        verify = tls is None or tls.verify
+        tls = evolve(self._settings.tls or TLS(), alpn=())
         try:
-            identity = await LOOKUPS.run(lambda: read_identity(tls, self._options))
+            context, fingerprint = await LOOKUPS.run(lambda: (tls.context(warns=False), tls.fingerprint()))
         except SwitchgearError:  # the attempt itself says it
             return None
 
         async def look() -> Failure | None:
             try:
-                context = await LOOKUPS.run(lambda: python_context(identity, alpn=(), verify=verify))
-                stream = await self._dial(endpoint)
-            except (AttemptFailed, OSError, ValueError):  # no answer is no answer
+                stream = await self.open(endpoint)
+            except AttemptFailed:  # no answer is no answer
                 return None
             return await probe(stream, context, endpoint.host, self._timeout(endpoint))
 
-        return await FINDINGS.about((endpoint.key, identity, verify), look)
+        return await FINDINGS.about((endpoint.key, fingerprint), look)
 
     def close(self) -> None:
         """Nothing is held between connections but what all share."""
@@ -209,7 +214,7 @@ class CrtDriver:
 def _check(settings: DriverSettings, options: Options) -> None:
     """Raise what would make every attempt fail: a missing SDK, files or bytes that it cannot use; reads the files."""
     made = sdk()
-    identity = read_identity(settings.tls, options)
+    identity = read_identity(settings.tls)
     if options.is_for_aws and identity.certificate is not None:
         why = "plugin awscrt: sigv4 and custom_authorizer show no certificate; leave out cert_file, or them"
         raise InvalidOption("cert_file", why)

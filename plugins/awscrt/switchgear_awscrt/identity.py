@@ -1,25 +1,17 @@
-"""The SDK's TLS contexts, made from files or bytes. Reads certificate files; opens no connection.
+"""The SDK's TLS contexts, made from files or text. Reads certificate files; opens no connection.
 
-The same settings make Python's context for the probe. Contexts are dear and shared: one for each version of the files.
+Contexts are dear and shared: one for each version of the files.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from attrs import frozen
 from switchgear.errors import InvalidOption, UnreadableFile
-from switchgear.tls import TLS
+from switchgear.tls import CERTIFICATES, TLS
 
-if TYPE_CHECKING:
-    from switchgear_awscrt.options import Options
-
-_CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
 _KEY: Final = re.compile(
     rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.+?-----END (?:[A-Z]+ )?PRIVATE KEY-----\s*", re.DOTALL
 )
@@ -35,39 +27,29 @@ class Identity:
     key: bytes | None
 
 
-def read_identity(tls: TLS | None, options: Options) -> Identity:
-    """What the transport's TLS settings and the plugin's options say, read now; may block on the disk.
+def read_identity(tls: TLS | None) -> Identity:
+    """What the transport's TLS settings say, read now; may block on the disk.
 
     Raises:
-        UnreadableFile: a file is missing, unreadable or no PEM of the right kind.
+        ConfigurationError: a file is missing, unreadable or no PEM of the right kind.
         InvalidOption: a key is encrypted, which the SDK cannot read.
     """
     given = tls or TLS()
-    ca = options.ca_pem or _read(given.ca_file, "ca_file")
-    certificate = options.certificate_pem or _read(given.cert_file, "cert_file")
+    ca, certificate = given.read_ca(), given.read_certificate()
     if certificate is None:
         return Identity(ca, None, None)
-    key = options.private_key_pem or _read(given.key_file, "key_file") or certificate
+    key = given.read_key() or certificate
     if given.key_password is not None or any(mark in key for mark in _ENCRYPTED):
         why = "AWS's SDK reads no encrypted key; decrypt it (openssl pkey -in key.pem -out plain.pem), or choose driver='paho'"
         raise InvalidOption("key_password", why)
-    where = given.cert_file or "certificate_pem"
-    certificates = b"".join(_CERTIFICATES.findall(certificate))
+    certificates = b"".join(CERTIFICATES.findall(certificate))
     if not certificates:
-        raise UnreadableFile(where, "cert_file", "it holds no PEM certificate")
+        raise UnreadableFile(given.cert_file or "cert_pem", "cert_file", "it holds no PEM certificate")
     found = _KEY.search(key)
     if found is None:
-        raise UnreadableFile(given.key_file or where, "key_file", "it holds no PEM private key")
+        where = given.key_file or ("key_pem" if given.key_pem else given.cert_file or "cert_pem")
+        raise UnreadableFile(where, "key_file", "it holds no PEM private key")
     return Identity(ca, certificates, found.group())
-
-
-def _read(path: str | None, role: str) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableFile(path, role, error.strerror or str(error)) from error
 
 
 _CONTEXTS: Final[dict[tuple[object, ...], Any]] = {}
@@ -105,27 +87,3 @@ def _make(io: Any, identity: Identity, alpn: tuple[str, ...], *, verify: bool) -
     except Exception as error:  # whatever the SDK raises, it is about these
         why = f"AWS's SDK cannot use these certificates and this key ({error}); they must be PEM, RSA or EC, and match"
         raise InvalidOption("tls", why) from error
-
-
-def python_context(identity: Identity, *, alpn: tuple[str, ...], verify: bool) -> ssl.SSLContext:
-    """Python's context for the same; blocks on the disk, for Python reads a key from a file only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif identity.ca is not None:
-        context.load_verify_locations(cadata=identity.ca.decode("latin-1"))
-    else:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    if identity.certificate is not None and identity.key is not None:
-        descriptor, name = tempfile.mkstemp(prefix="switchgear-")  # readable by this user only
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(identity.certificate + b"\n" + identity.key)
-            context.load_cert_chain(name)
-        finally:
-            Path(name).unlink()
-    return context

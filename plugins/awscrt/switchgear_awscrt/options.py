@@ -55,13 +55,6 @@ def _secret(name: str, value: object) -> Secret:
     raise InvalidOption(name, why)
 
 
-def _pem(name: str, value: object) -> bytes:
-    data = value.encode() if isinstance(value, str) else value.reveal() if isinstance(value, Secret) else value
-    if not isinstance(data, bytes) or b"-----BEGIN " not in data:
-        raise InvalidOption(name, "plugin awscrt: it is no PEM; give the text of a PEM file, as str or bytes")
-    return data
-
-
 @frozen(kw_only=True)
 class Proxy:
     """An HTTP proxy that connects us (RFC 9110, 9.3.6). It resolves the broker's name, unless an address is pinned.
@@ -119,18 +112,12 @@ class Options:
         sigv4: Sign the WebSocket with AWS credentials: a table with ``region`` and, if you like, ``profile``.
         custom_authorizer: A table with ``name``, ``token_key``, ``token``, ``signature``, each where it is needed.
         http_proxy: A table with ``host``, ``port``, and, if you like, ``username`` and ``password``.
-        ca_pem: CAs to trust, as PEM; in place of ``ca_file``.
-        certificate_pem: Our certificate and its chain, as PEM; in place of ``cert_file``.
-        private_key_pem: Its key, as PEM; in place of ``key_file``.
     """
 
     port_443_alpn: bool = True
     sigv4: Signing | None = None
     custom_authorizer: Authorizer | None = None
     http_proxy: Proxy | None = None
-    ca_pem: bytes | None = field(default=None, repr=False)
-    certificate_pem: bytes | None = field(default=None, repr=False)
-    private_key_pem: bytes | None = field(default=None, repr=False)
 
     @property
     def is_for_aws(self) -> bool:
@@ -155,9 +142,6 @@ _TABLES: Final[dict[str, tuple[type, dict[str, Callable[[str, object], Any]], tu
 }
 _PLAIN: Final[dict[str, Callable[[str, object], Any]]] = {
     "port_443_alpn": _flag,
-    "ca_pem": _pem,
-    "certificate_pem": _pem,
-    "private_key_pem": _pem,
 }
 
 
@@ -178,11 +162,6 @@ def read_options(given: Mapping[str, object]) -> Options:
     if options.sigv4 is not None and options.custom_authorizer is not None:
         why = "plugin awscrt: sigv4 is set too, and a connection has one way to sign in; leave one of them out"
         raise InvalidOption("custom_authorizer", why)
-    if (options.certificate_pem is None) != (options.private_key_pem is None):
-        raise InvalidOption("certificate_pem", "plugin awscrt: certificate_pem and private_key_pem go together")
-    if options.is_for_aws and options.certificate_pem is not None:
-        why = "plugin awscrt: with sigv4 or custom_authorizer no certificate is shown; leave one of them out"
-        raise InvalidOption("certificate_pem", why)
     proxy, authorizer = options.http_proxy, options.custom_authorizer
     if proxy is not None and proxy.password is not None and proxy.username is None:
         raise InvalidOption("http_proxy.password", "plugin awscrt: it needs http_proxy.username beside it")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from switchgear_awscrt.options import Options
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from switchgear.drivers.base import Listener
@@ -81,6 +83,82 @@ class Crt:
 def crt() -> Crt:
     """As above."""
     return Crt()
+
+
+class ProxyServer:
+    """An HTTP proxy that connects to the loopback address, whatever the name; *answer* refuses instead."""
+
+    def __init__(self, answer: bytes | None = None) -> None:
+        self.answer = answer
+        self.heads: list[str] = []
+        self.port = 0
+        self._ends: list[asyncio.Transport] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[ProxyServer]:
+        """It listens."""
+        server = await asyncio.get_running_loop().create_server(lambda: _Client(self), "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for end in self._ends:
+                end.abort()
+            await asyncio.sleep(0.01)  # asyncio closes sockets on later turns
+
+
+class _End(asyncio.Protocol):
+    """One side of a connection through the proxy."""
+
+    other: asyncio.Transport | None = None
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None
+        self.other.write(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
+class _Client(_End):
+    """The side of the client, which first says where it wants to go."""
+
+    def __init__(self, server: ProxyServer) -> None:
+        self._server = server
+        self._head = b""
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server._ends.append(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is not None:
+            self.other.write(data)
+            return
+        self._head += data
+        if self._head.endswith(b"\r\n\r\n"):
+            self._server.heads.append(self._head.decode())
+            if self._server.answer is not None:
+                self._transport.write(self._server.answer)
+            else:
+                self._task = asyncio.ensure_future(self._connect(int(self._head.split()[1].rpartition(b":")[2])))
+
+    async def _connect(self, port: int) -> None:
+        upstream = _End()
+        upstream.other = self._transport
+        self.other, _ = await asyncio.get_running_loop().create_connection(lambda: upstream, "127.0.0.1", port)
+        self._server._ends.append(self.other)
+        self._transport.write(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
+
+
+@pytest.fixture
+def proxies() -> type[ProxyServer]:
+    """As above; it cannot be imported from here."""
+    return ProxyServer
 
 
 @pytest.fixture

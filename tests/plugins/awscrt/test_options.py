@@ -12,8 +12,6 @@ from switchgear_awscrt.options import Authorizer, Options, Proxy, Signing, read_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PEM = "-----BEGIN CERTIFICATE-----\n"
-
 
 def test_defaults() -> None:
     """Without options there is no proxy, no signing and no authorizer, and None means the same as leaving one out."""
@@ -33,7 +31,6 @@ def test_tables() -> None:
                 "signature": {"env": "SIGNATURE"},
             },
             "port_443_alpn": False,
-            "ca_pem": PEM,
         }
     )
     proxy, authorizer = options.http_proxy, options.custom_authorizer
@@ -43,7 +40,7 @@ def test_tables() -> None:
     assert proxy.password is not None
     assert proxy.password.reveal() == b"secret-1"
     assert (authorizer.name, authorizer.token_key) == ("a", "k")
-    assert (options.port_443_alpn, options.ca_pem) == (False, PEM.encode())
+    assert not options.port_443_alpn
     assert "secret" not in repr(options)
 
 
@@ -79,9 +76,6 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
     ({"sigv4": {"region": "r"}, "custom_authorizer": {"name": "a"}}, "'custom_authorizer'.*sigv4 is set too"),
     ({"custom_authorizer": {"token": "s3cret"}}, "'custom_authorizer'.*token and token_key go together"),
     ({"custom_authorizer": {"token_key": "k", "token": 7}}, "'custom_authorizer.token'.*no secret"),
-    ({"ca_pem": "s3cret"}, "'ca_pem'.*no PEM"),
-    ({"certificate_pem": PEM}, "certificate_pem and private_key_pem go together"),
-    ({"sigv4": {"region": "r"}, "certificate_pem": PEM, "private_key_pem": PEM}, "no certificate is shown"),
 ]
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
@@ -8,13 +7,10 @@ import pytest
 import switchgear
 import switchgear_awscrt
 from switchgear import Will
-from switchgear.cli.app import build
 from switchgear.drivers.base import DriverSettings
 from switchgear.errors import InvalidOption
-from switchgear.testing import ThreadedBroker
 from switchgear.testing.broker import Broker
 from switchgear_awscrt import sdk as door
-from typer.testing import CliRunner
 
 SETTINGS = DriverSettings(client_id="c", protocol="5", keepalive=60, connect_timeout=5.0)
 
@@ -88,23 +84,6 @@ async def test_protocol_by_default() -> None:
             await transport.publish("t")
         published = broker.ledger.published()[0]
         assert published.properties.user_properties[0][0] == "message-id"
-
-
-@pytest.mark.parametrize(("protocol", "code"), [((), 0), (("--protocol", "5"), 0), (("--protocol", "3.1.1"), 2)])
-def test_doctor_speaks_as_the_transport_does(protocol: tuple[str, ...], code: int) -> None:
-    """``switchgear doctor`` looks in the version that a transport would use, and refuses what that would refuse."""
-    with ThreadedBroker() as broker:
-        arguments = ["doctor", broker.uri, "--driver", "awscrt", *protocol, "--json"]
-        result = CliRunner().invoke(build(), arguments)
-        connects = broker.ledger.connects()
-    findings = {finding["check"]: finding for finding in json.loads(result.stdout)["findings"]}
-    assert result.exit_code == code
-    if code:
-        assert "'awscrt' does not speak 3.1.1; valid options: 5" in findings["plugins"]["found"]
-        assert connects == []
-    else:
-        assert findings["mqtt.round_trip"]["verdict"] == "pass"
-        assert findings["profile"]["facts"]["protocol"] == "5"
 
 
 async def test_qos_2() -> None:

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -14,89 +12,16 @@ from switchgear.secrets import Secret
 from switchgear.testing.broker import Broker
 from switchgear_awscrt.options import Options, Proxy
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
-
-class ProxyServer:
-    """An HTTP proxy that connects to the loopback address, whatever the name; *answer* refuses instead."""
-
-    def __init__(self, answer: bytes | None = None) -> None:
-        self.answer = answer
-        self.heads: list[str] = []
-        self.port = 0
-        self._ends: list[asyncio.Transport] = []
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[ProxyServer]:
-        """It listens."""
-        server = await asyncio.get_running_loop().create_server(lambda: _Client(self), "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for end in self._ends:
-                end.abort()
-            await asyncio.sleep(0.01)  # asyncio closes sockets on later turns
-
-
-class _End(asyncio.Protocol):
-    """One side of a connection through the proxy."""
-
-    other: asyncio.Transport | None = None
-
-    def data_received(self, data: bytes) -> None:
-        assert self.other is not None
-        self.other.write(data)
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        if self.other is not None:
-            self.other.close()
-
-
-class _Client(_End):
-    """The side of the client, which first says where it wants to go."""
-
-    def __init__(self, server: ProxyServer) -> None:
-        self._server = server
-        self._head = b""
-        self._task: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._server._ends.append(transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self.other is not None:
-            self.other.write(data)
-            return
-        self._head += data
-        if self._head.endswith(b"\r\n\r\n"):
-            self._server.heads.append(self._head.decode())
-            if self._server.answer is not None:
-                self._transport.write(self._server.answer)
-            else:
-                self._task = asyncio.ensure_future(self._connect(int(self._head.split()[1].rpartition(b":")[2])))
-
-    async def _connect(self, port: int) -> None:
-        upstream = _End()
-        upstream.other = self._transport
-        self.other, _ = await asyncio.get_running_loop().create_connection(lambda: upstream, "127.0.0.1", port)
-        self._server._ends.append(self.other)
-        self._transport.write(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
-
-
-def through(server: ProxyServer, **values: Any) -> Options:
+def through(server: Any, **values: Any) -> Options:
     """Options that go through *server*."""
     return Options(http_proxy=Proxy(host="127.0.0.1", port=server.port, **values))
 
 
 @pytest.mark.parametrize("scheme", ["mqtt", "mqtts", "ws", "wss"])
-async def test_through_a_proxy(crt: Any, party: Any, scheme: str) -> None:
+async def test_through_a_proxy(crt: Any, party: Any, proxies: Any, scheme: str) -> None:
     """The proxy is asked for the name, which TLS then checks, with its credentials in basic form."""
-    async with Broker() as broker, ProxyServer().running() as proxy:
+    async with Broker() as broker, proxies().running() as proxy:
         tls = party.server() if scheme in {"mqtts", "wss"} else None
         port = await broker.start(ssl=tls, websocket=scheme in {"ws", "wss"})
         driver = crt.driver(through(proxy, username="u", password=Secret("p")), tls=party.tls)
@@ -108,9 +33,9 @@ async def test_through_a_proxy(crt: Any, party: Any, scheme: str) -> None:
     assert f"Proxy-Authorization: Basic {base64.b64encode(b'u:p').decode()}\r\n" in head
 
 
-async def test_pinned_address_through_a_proxy(crt: Any, party: Any) -> None:
+async def test_pinned_address_through_a_proxy(crt: Any, party: Any, proxies: Any) -> None:
     """With a pinned address the proxy is asked for the address, and TLS still checks the name."""
-    async with Broker() as broker, ProxyServer().running() as proxy:
+    async with Broker() as broker, proxies().running() as proxy:
         endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
         await (await crt.connect(crt.driver(through(proxy), tls=party.tls), endpoint)).disconnect()
     assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{endpoint.port} HTTP/1.1\r\n")
@@ -127,9 +52,9 @@ async def test_pinned_address_through_a_proxy(crt: Any, party: Any) -> None:
         (b"x" * 20_000, "does not speak HTTP"),
     ],
 )
-async def test_refusals(crt: Any, answer: bytes, words: str) -> None:
+async def test_refusals(crt: Any, proxies: Any, answer: bytes, words: str) -> None:
     """A proxy that refuses, or is none, ends the attempt with what it said."""
-    async with ProxyServer(answer).running() as proxy:
+    async with proxies(answer).running() as proxy:
         with pytest.raises(AttemptFailed) as caught:
             await crt.driver(through(proxy)).dial(crt.endpoint("mqtt", 1))
     failure = caught.value.failure
@@ -138,17 +63,17 @@ async def test_refusals(crt: Any, answer: bytes, words: str) -> None:
     assert re.search(words, failure.detail)
 
 
-async def test_silence(crt: Any) -> None:
+async def test_silence(crt: Any, proxies: Any) -> None:
     """A proxy that does not answer ends the dial at its deadline, and its connection is closed."""
-    async with ProxyServer(b"").running() as proxy:
+    async with proxies(b"").running() as proxy:
         with pytest.raises(AttemptFailed) as caught:
             await crt.driver(through(proxy), connect_timeout=0.1).dial(crt.endpoint("mqtt", 1))
     assert caught.value.failure.cause is Cause.CONNECT_TIMEOUT
 
 
-async def test_nobody_there(crt: Any) -> None:
+async def test_nobody_there(crt: Any, proxies: Any) -> None:
     """A port where no proxy listens is refused like any other."""
-    proxy = ProxyServer()
+    proxy = proxies()
     async with proxy.running():
         pass
     with pytest.raises(AttemptFailed) as caught:

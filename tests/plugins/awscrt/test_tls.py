@@ -14,7 +14,6 @@ from switchgear.drivers.base import AttemptFailed
 from switchgear.errors import InvalidOption, UnreadableFile
 from switchgear.secrets import Secret
 from switchgear.testing.broker import Broker
-from switchgear_awscrt.options import Options
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -75,8 +74,8 @@ async def test_untrusted_certificate(crt: Any, party: Any) -> None:
     async with Broker() as broker:
         endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
         assert (await refused(crt, crt.driver(tls=TLS()), endpoint)).cause is Cause.CERTIFICATE_INVALID
-        other = Options(ca_pem=Authority.create().ca_pem)
-        assert (await refused(crt, crt.driver(other), endpoint)).cause is Cause.CERTIFICATE_INVALID
+        other = TLS(ca_pem=Authority.create().ca_pem)
+        assert (await refused(crt, crt.driver(tls=other), endpoint)).cause is Cause.CERTIFICATE_INVALID
         assert broker.ledger.connects() == []
 
 
@@ -122,8 +121,8 @@ async def test_mutual_tls(crt: Any, party: Any, tmp_path: Path, way: str) -> Non
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cafile=str(party.ca_file))
     if way == "bytes":
-        pems = {"certificate_pem": mine.certificate_pem, "private_key_pem": mine.key_pem}
-        driver = crt.driver(Options(ca_pem=party.authority.ca_pem, **pems))
+        tls = TLS(ca_pem=party.authority.ca_pem, cert_pem=mine.certificate_pem, key_pem=mine.key_pem)
+        driver = crt.driver(tls=tls)
     else:
         key_file = key if way == "files" else None
         driver = crt.driver(tls=TLS(ca_file=party.ca_file, cert_file=certificate, key_file=key_file))
