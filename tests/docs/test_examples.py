@@ -143,7 +143,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         return [one, other, active, standby], uris
 
     brokers, uris = do(open_all())
-    yield Stage(uris, files, {"SSL_CERT_FILE": str(folder / "ca.pem"), "MQ_PASSWORD": "squeamish"})
+    secrets = {"MQ_PASSWORD": "squeamish", "PRESS_KEY": client.key_pem.decode()}
+    yield Stage(uris, files, {"SSL_CERT_FILE": str(folder / "ca.pem"), **secrets})
     for broker in brokers:
         do(broker.stop())
     loop.call_soon_threadsafe(loop.stop)
