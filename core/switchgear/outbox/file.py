@@ -250,6 +250,14 @@ class OutboxFile:
         ).fetchone()[0]
         return found
 
+    def take_quarantined(self, rows: Iterable[tuple[object, ...]]) -> None:
+        """Add *rows* of another file's quarantine: when and why, and the columns of a message."""
+        with self._transaction():
+            self.db.executemany(
+                f"INSERT INTO quarantine (found_at, why, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our columns
+                rows,
+            )
+
     # The end. ----------------------------------------------------------------------------------------------------
 
     def clear(self, *, quarantine_only: bool) -> tuple[int, int]:

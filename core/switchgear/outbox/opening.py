@@ -15,7 +15,7 @@ from switchgear.errors import UnreadableFile
 from switchgear.outbox.file import OutboxFile
 from switchgear.outbox.lock import FileLock
 from switchgear.outbox.rows import BLOCK, Row, pack_rows
-from switchgear.outbox.salvage import salvage
+from switchgear.outbox.salvage import quarantined, salvage
 from switchgear.outbox.schema import APPLICATION, SCHEMA, TABLES, is_as_made, migrate, noted_in
 from switchgear.outbox.wal import is_cut
 
@@ -91,6 +91,11 @@ def reason(path: str, error: BaseException) -> str:
     with contextlib.suppress(OSError):  # SQLite says "disk I/O error" when it has no room for its shared memory
         if shutil.disk_usage(Path(path).parent).free == 0:
             why = f"{why}; its disk is full, make room"
+    with contextlib.suppress(OSError):  # the lock and the write-ahead log go by the name
+        if Path(path).stat().st_nlink > 1:
+            why = (
+                f"{why}; it has a second name (a hard link), under which it may be in use: remove that, or name a copy"
+            )
     return why
 
 
@@ -199,6 +204,7 @@ def _rebuild(path: str, durability: Durability, is_wanted: Callable[[int], bool]
         # Whether QoS 2 was under way is not known any more.
         rows = (row for row in stack.enter_context(contextlib.closing(salvage(path))) if is_wanted(row.sequence))
         file.commit(_blocks(rows), exactly_once=True, noted=_noted(path))
+        file.take_quarantined(quarantined(path))
         file.db.execute("UPDATE meta SET floor = 1")  # rows that are in memory, and before all these, may follow
         file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         file.db.close()

@@ -55,6 +55,12 @@ def salvage(path: str) -> Generator[Row, None, None]:
     yield from (row for row in _carved(path, -1, 1 << 62) if row.sequence not in found)
 
 
+def quarantined(path: str) -> Generator[tuple[object, ...], None, None]:
+    """What SQLite can still read of the quarantine of the file *path*: when and why, and the columns of the row."""
+    with contextlib.suppress(sqlite3.Error, UnicodeDecodeError), contextlib.closing(_open(path)) as db:
+        yield from db.execute(f"SELECT found_at, why, {COLUMNS} FROM quarantine ORDER BY number")  # noqa: S608 - texts of this file
+
+
 def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     db.execute("SELECT count(*) FROM sqlite_schema")

@@ -207,6 +207,7 @@ class WindowedOutbox(MemoryOutbox):
             if delivery.sequence in gone or delivery._state is not _STORED:
                 continue
             if delivery.expires_at is not None and delivery.expires_at <= now:
+                self._live[delivery.sequence] = delivery  # until the loop ends it: the file may have to be mended first
                 overdue.append(delivery)
             else:
                 yield delivery

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field
 
 from switchgear.message import DeliveryState
+from switchgear.outbox.audience import Audience
 from switchgear.outbox.opening import is_corrupt, recover
 from switchgear.outbox.rows import BLOCK, pack_deliveries
 from switchgear.outbox.stored import QUEUED, TAKEN, WRITTEN
@@ -98,9 +99,7 @@ class Writer:
     _has_ended: bool = field(default=False, init=False)
     _is_committing: bool = field(default=False, init=False)
     _lasted: float = field(default=0.0, init=False)  # seconds, the last commit
-    _waiting: int = field(default=0, init=False)
-    _watchers: set[Callable[[], None]] = field(factory=set, init=False)
-    _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _audience: Audience = field(factory=Audience, init=False)  # of commits and failures
     _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
     _hurry: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -134,39 +133,16 @@ class Writer:
 
     def wait(self, is_met: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until *is_met* is true after a commit; whether it became so within *timeout* seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            self._waiting += 1
-            try:
-                while not is_met():
-                    self.hurry()
-                    left = None if deadline is None else deadline - time.monotonic()
-                    if left is not None and left <= 0:
-                        return False
-                    # A wake-up may be missed between the look and the wait: look again now and then.
-                    self._changed.wait(0.2 if left is None else min(left, 0.2))
-                return True
-            finally:
-                self._waiting -= 1
+        return self._audience.wait(is_met, timeout, self.hurry)
 
     def watch(self, wake: Callable[[], None]) -> None:
         """Have *wake* called after the next commit or failure, which comes at once."""
-        with self._changed:
-            self._watchers.add(wake)
+        self._audience.add(wake)
         self.hurry()
 
     def unwatch(self, wake: Callable[[], None]) -> None:
         """The opposite of `watch`."""
-        with self._changed:
-            self._watchers.discard(wake)
-
-    def _tell(self) -> None:
-        with self._changed:
-            if self._waiting:
-                self._changed.notify_all()
-            wakes, self._watchers = self._watchers, set()
-        for wake in wakes:
-            wake()
+        self._audience.discard(wake)
 
     def mark_exactly_once(self) -> bool:
         """Have the file say that QoS 2 is in use, before the first such message is sent; whether it does."""
@@ -231,7 +207,7 @@ class Writer:
                 if not self.file.messages:
                     self.file.shrink()
             self.file.close()
-            self._tell()
+            self._audience.tell()
             with self._work:
                 self._has_ended = True
                 on_end = self._on_end
@@ -298,7 +274,7 @@ class Writer:
                 self._succeeded()
             except (sqlite3.Error, OSError) as error:
                 more = self._failed(error)
-        self._tell()
+        self._audience.tell()
 
     def _do_jobs(self) -> bool:
         """Do what was asked for; whether there is more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 import switchgear
 from switchgear import Delivery, DeliveryState, OutboxLimits, OutboxLocked, UnreadableFile
 from switchgear.delivery import Waits
-from switchgear.outbox import SqliteOutbox, opening
+from switchgear.outbox import SqliteOutbox, opening, windowed
 from switchgear.outbox.file import OutboxFile
 from switchgear.outbox.rows import checksum
 
@@ -115,6 +116,50 @@ def test_killed_while_it_is_mended(opened: Open, path: Path, monkeypatch: pytest
     assert found(outbox) == list(range(200))
     assert [name for name, _ in outbox.messenger.kept] == ["outbox_recovered"]
     assert not list(path.parent.glob("*.recover*"))
+
+
+def test_what_was_moved_aside_stays_so(opened: Open, path: Path) -> None:
+    """The quarantine of a broken file is that of the mended one: what was kept for the operator is not forgotten."""
+    outbox = opened()
+    put(outbox, range(200))
+    outbox.close_now()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE message SET payload = X'01' WHERE sequence = 101")
+    outbox = opened()
+    assert outbox.writer.wait(lambda: [name for name, _ in outbox.messenger.kept] == ["outbox_quarantined"], 10)
+    outbox.close_now()
+    path.write_bytes(without_first_rows(path.read_bytes()))
+    opened().close_now()
+    with sqlite3.connect(path) as db:
+        aside = db.execute("SELECT why, topic, payload FROM quarantine").fetchall()
+    assert aside == [("its checksum does not match", b"t/100", b"\x01")]
+
+
+def test_overdue_when_it_breaks(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that were read past their time, and not ended yet, leave once when the file is mended meanwhile."""
+    monkeypatch.setattr(windowed, "WINDOW", 8)
+    outbox = opened()
+    put(outbox, range(10))
+    outbox.close_now()
+    with sqlite3.connect(path) as db:
+        overdue = checksum(6, b"t/5", bytes(100), 1, b"", 1)
+        db.execute("UPDATE message SET expires_at = 1, checksum = ? WHERE sequence = 6", (overdue,))
+    outbox = opened()
+    loop = asyncio.new_event_loop()  # which does not run: what it is told waits
+    outbox.messenger.start(loop, emit=lambda *_, **__: None, on_change=lambda: None)
+    for _ in range(4):
+        outbox.end(outbox.pending.popleft(), S.ACKNOWLEDGED)
+    outbox._load_soon()
+    assert outbox.writer.wait(lambda: outbox._loaded > 6, 10)
+    break_it(outbox, path)
+    put(outbox, range(10, 11))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    outbox.flush(10)
+    assert len(outbox) == 6
+    outbox.close_now()
+    monkeypatch.undo()
+    assert found(opened()) == [4, 6, 7, 8, 9, 10]
 
 
 def test_a_full_disk_while_it_is_used(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +379,18 @@ def test_one_transport_by_whatever_name(opened: Open, path: Path, monkeypatch: p
     opened()
     with pytest.raises(OutboxLocked):
         opened(other)
+
+
+def test_a_second_name(opened: Open, path: Path, tmp_path: Path) -> None:
+    """A hard link to a file that is in use is refused as what it is, and the one that uses the file goes on."""
+    outbox = opened()
+    put(outbox, range(3))
+    other = tmp_path / "other"
+    other.hardlink_to(path)
+    with pytest.raises(UnreadableFile, match="a second name"):
+        opened(other)
+    put(outbox, range(3, 6))
+    assert found(outbox) == list(range(6))
 
 
 def test_a_link_to_a_broken_file(opened: Open, path: Path, tmp_path: Path) -> None:
