@@ -103,7 +103,10 @@ class Proceed(Verdict):
 
 @frozen
 class Delay(Verdict):
-    """Do not start a sweep before ``seconds`` after the loss. Back-off still applies; the later of the two counts."""
+    """Do not start a sweep before ``seconds`` after the loss. Back-off still applies; the later of the two counts.
+
+    With `switchgear.fleet` the sweep begins at this client's next slot after that, so that a fleet stays spread.
+    """
 
     seconds: float = field()
     why: str = ""

@@ -335,9 +335,12 @@ class Machine:
             not self.ever_connected,
             self.flaps,
         )
-        at = self.settings.backoff.next_sweep(outage, now, self.rng)
+        policy = self.settings.backoff
+        at = policy.next_sweep(outage, now, self.rng)
         if self._not_before > at:
             at, reason = self._not_before, self._not_before_why
+            if policy.connects_per_second is not None:  # a fleet is told the same by its plugins: each at its own slot
+                at = policy.next_sweep(outage, at, self.rng)
         fatal = self.health.fatal(self.endpoints, now)
         if fatal is not None:
             at, reason = max(at, self.health.first_release(self.endpoints)), "every endpoint is quarantined"

@@ -25,6 +25,8 @@ class Questions:
     """Carries out the effects that are a plugin's to answer, or to hear."""
 
     manager: ConnectionManager
+    lists_are_old: bool = field(default=False, init=False)
+    """Whether the lists that change are to be asked for again before the next endpoint is selected."""
     _groups: dict[str, Group] = field(init=False)
     """As the plugins gave them last, by name."""
 
@@ -91,16 +93,29 @@ class Questions:
 
     def ask_selection(self, effect: do.AskSelection) -> None:
         """Which endpoint is next; the answer comes as `EndpointSelected`."""
+        if self.lists_are_old and self.manager.plan.sources:
+            self.manager.spawn(self._selection_anew(effect))
+        else:
+            self._ask_selection(effect.ask, effect.candidates)
+
+    async def _selection_anew(self, effect: do.AskSelection) -> None:
+        """The same, of what is in the lists that change by now."""
+        self.lists_are_old = False
+        await self.refresh_endpoints()
+        machine = self.manager.machine
+        self._ask_selection(effect.ask, tuple(machine.candidates(self.manager.loop.time())) or effect.candidates)
+
+    def _ask_selection(self, ask: int, candidates: tuple[Endpoint, ...]) -> None:
         manager = self.manager
         if not manager.strategies.has("select_endpoint"):
             spare = manager.moves.spare
-            manager.feed(ev.EndpointSelected(effect.ask, spare[0] if spare and spare[1].is_open else None))
+            manager.feed(ev.EndpointSelected(ask, spare[0] if spare and spare[1].is_open else None))
             return
-        manager.spawn(self._selection(effect))
+        manager.spawn(self._selection(ask, candidates))
 
-    async def _selection(self, effect: do.AskSelection) -> None:
-        endpoint, plugin = await self.manager.strategies.select_endpoint(self.context(candidates=effect.candidates))
-        self.manager.feed(ev.EndpointSelected(effect.ask, endpoint, "" if plugin == DEFAULT else plugin))
+    async def _selection(self, ask: int, candidates: tuple[Endpoint, ...]) -> None:
+        endpoint, plugin = await self.manager.strategies.select_endpoint(self.context(candidates=candidates))
+        self.manager.feed(ev.EndpointSelected(ask, endpoint, "" if plugin == DEFAULT else plugin))
 
     def report_connected(self, effect: do.ReportConnected, endpoint: Endpoint) -> None:
         """A connection to *endpoint* is usable."""

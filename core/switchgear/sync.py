@@ -302,7 +302,10 @@ class Transport:
         return self._inner.explain() if self._is_closed else self._on_loop(self._inner.explain, "explain()")
 
     def reconnect(self, why: str = "") -> None:
-        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up."""
+        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up.
+
+        Lists that change are asked for first.
+        """
         self._on_loop(lambda: self._inner.reconnect(why), "reconnect()")
 
     def wait_connected(self, timeout: float | None = None) -> None:

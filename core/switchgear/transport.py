@@ -522,11 +522,15 @@ class AsyncTransport:
         return "" if self._loop is None else self._narrator.explain()
 
     def reconnect(self, why: str = "") -> None:
-        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up."""
+        """Make a new connection now: without back-off, with every quarantine lifted, also after giving up.
+
+        Lists that change are asked for first.
+        """
         self._check_open("reconnect()")
         self._waits.fail(None)
         self._fatal = None
         if not self._is_suspended:  # else it comes back by itself, or with the next process
+            self._manager.questions.lists_are_old = True
             self._manager.feed(ev.ReconnectRequested(why))
 
     async def wait_connected(self, timeout: float | None = None) -> None:

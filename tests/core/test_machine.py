@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 from switchgear import effects as do
 from switchgear import events as ev
-from switchgear.backoff import BETWEEN, Exponential, GiveUpAfter, Outage
+from switchgear.backoff import BETWEEN, Exponential, Fleet, GiveUpAfter, Outage
 from switchgear.cause import Cause, Failure
 from switchgear.endpoint import Endpoint, SessionKind
 from switchgear.errors import InternalError
@@ -357,6 +357,25 @@ def test_delay_at_clock_zero() -> None:
     lose(machine, 0.0)
     effects = machine.handle(ev.VerdictGiven(machine.ask, Delay(30), "p"), 20.0)
     assert do.SetTimer(T.RETRY, 30.0) in effects
+
+
+def test_delay_of_a_fleet() -> None:
+    """Clients of a fleet that are all told the same Delay come back spread over the fleet's period, none too early."""
+    policy = Fleet(clients=1000, rate=50)
+    times = []
+    for seed in range(200):
+        machine = Machine(MachineSettings(backoff=policy), random.Random(seed), (A,))
+        machine.handle(ev.StartRequested(), 0.0)
+        machine.handle(ev.TimerFired(T.RETRY), 50.0)  # at the start, too, a fleet comes one after the other
+        select(machine, 50.0)
+        connect(machine, 50.0)
+        lose(machine, 90.0)
+        effects = machine.handle(ev.VerdictGiven(machine.ask, Delay(30), "p"), 90.0)
+        times += [effect.at for effect in effects if isinstance(effect, do.SetTimer)]
+    assert len(times) == 200
+    assert 120.0 <= min(times) < max(times) <= 120.0 + policy.period
+    seconds = [int(at) for at in times]
+    assert max(map(seconds.count, seconds)) <= 4 * 200 / policy.period
 
 
 def test_recheck_asks_again_without_a_step() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import evolve
+from switchgear import GaveUp, GiveUpAfter
 from switchgear.backoff import fleet
 from switchgear.endpoint import Group, SessionKind, parse_uri
 from switchgear.failback import Failback
@@ -375,6 +376,31 @@ def test_a_plugin_moves_to_a_broker_that_is_new_in_its_list() -> None:
         [move] = stage.told("move_scheduled")
         assert 0 < float(str(move.facts["delay"])) <= Failback().window  # a fleet with the same list moves apart
         assert len(stage.told("connected")) == 2
+
+    run_virtual(scenario())
+
+
+def test_a_reconnect_reaches_what_is_new_in_the_list() -> None:
+    """A list that changes is asked for before a reconnect that the user wants, as well while connected as after giving up."""
+
+    async def scenario() -> None:
+        plugin = MovingList()
+        plugin.is_watching = False
+        stage = Stage(where="moving:", plugins=[plugin], give_up_after=GiveUpAfter(sweeps=1))
+        async with stage.transport as transport:
+            await stage.until("first")
+            plugin.places = ("mqtt://second",)
+            transport.reconnect("elsewhere")
+            await transport.wait_connected(10)
+            assert stage.is_at("second")
+            stage.network.refuse("second:1883")
+            stage.network.cut("second:1883")
+            with pytest.raises(GaveUp):
+                await transport.publish("t", b"", qos=1)
+            plugin.places = ("mqtt://first",)
+            transport.reconnect("again")
+            await transport.wait_connected(10)
+            assert stage.is_at("first")
 
     run_virtual(scenario())
 

@@ -125,7 +125,10 @@ def demo(
     Profile.of("mqtt://127.0.0.1", protocol=protocol)
     others = demo_acts.find()
     if act not in {None, FIRST_ACT, *others}:
-        raise typer.BadParameter(f"no act is called {act!r}; acts here: {', '.join((FIRST_ACT, *others))}")
+        here = ", ".join((FIRST_ACT, *others))
+        raise typer.BadParameter(
+            f"no act is called {act!r}; acts here: {here}; switchgear-iot-dns brings region-switch"
+        )
     if seconds is None and switches is None:
         seconds = 20.0
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
