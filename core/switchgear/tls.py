@@ -135,9 +135,14 @@ class TLS:
             if len(_CONTEXTS) >= 64:
                 _CONTEXTS.pop(next(iter(_CONTEXTS)))
             _CONTEXTS[key] = context
-        if warns and not self.verify:
-            log.warning("switchgear.tls_not_verified", extra={"advice": "verify=False trusts any broker"})
+        if warns:
+            self.warn()
         return context
+
+    def warn(self) -> None:
+        """Tell the log where nobody is verified; called at each connect."""
+        if not self.verify:
+            log.warning("switchgear.tls_not_verified", extra={"advice": "verify=False trusts any broker"})
 
     def _make(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

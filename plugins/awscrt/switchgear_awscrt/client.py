@@ -49,6 +49,7 @@ def make_client(  # noqa: PLR0917 - what a connection is made of
             raise InvalidOption("where", f"sigv4 and custom_authorizer need TLS; {endpoint} has none")
         return _aws_client(made, values, options, request, identity.ca)
     if identity is not None:
+        tls.warn()
         values.tls_ctx = sdk_context(made.io, identity, alpn=alpn_of(tls, options, endpoint), verify=tls.verify)
     if endpoint.is_websocket:
         values.websocket_handshake_transform = _handshake(endpoint)

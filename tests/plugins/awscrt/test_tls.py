@@ -79,11 +79,15 @@ async def test_untrusted_certificate(crt: Any, party: Any) -> None:
         assert broker.ledger.connects() == []
 
 
-async def test_without_verification(crt: Any, party: Any) -> None:
-    """``verify=False`` connects to anybody."""
+async def test_without_verification(crt: Any, party: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """``verify=False`` connects to anybody, and each connect says so in the log."""
     async with Broker() as broker:
         endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()), "elsewhere.test")
-        await (await crt.connect(crt.driver(tls=TLS(verify=False)), endpoint)).disconnect()
+        driver = crt.driver(tls=TLS(verify=False))
+        caplog.clear()
+        for connects in (1, 2):
+            await (await crt.connect(driver, endpoint)).disconnect()
+            assert [record.message for record in caplog.records].count("switchgear.tls_not_verified") == connects
 
 
 async def test_sni(crt: Any, party: Any) -> None:
