@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
-from switchgear.checks import check_utf8
+from switchgear.checks import check_utf8, show
 from switchgear.delivery import Delivery, DeliveryState
 from switchgear.errors import InvalidOption, InvalidTopic
 
@@ -166,7 +166,7 @@ def check_filter(topic_filter: str) -> None:
 
 def _check_text(topic: object) -> None:
     if not isinstance(topic, str):
-        raise InvalidTopic(repr(topic), "it must be a str")
+        raise InvalidTopic(show(topic), "it must be a str")
     if not topic:
         raise InvalidTopic(topic, "it is empty")
     if "\0" in topic:

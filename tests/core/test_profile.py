@@ -112,6 +112,7 @@ WRONG: list[tuple[str, object]] = [
     ("client_id", "\ud800"),
     ("client_id", "x" * 65536),
     ("username", b"bytes"),
+    ("reply_topic", Unprintable()),
     ("password", 5),
     ("password", ["a"]),
     ("driver", ""),
