@@ -118,7 +118,7 @@ TABLE: Final[dict[Cause, tuple[Policy, str]]] = {
     Cause.REQUESTED: (_T, "nothing is wrong"),
     Cause.STOPPED: (_T, "nothing is wrong"),
     Cause.RESTARTED: (_T, "nothing is wrong"),
-    Cause.CREDENTIALS_UNAVAILABLE: (_T, "check what username and password are read from"),
+    Cause.CREDENTIALS_UNAVAILABLE: (_T, "check what passwords, certificates and keys are read from"),
     Cause.DRIVER_FAILED: (_T, "please report it with the log"),
     Cause.DRIVER_SILENT: (_T, "the MQTT library may be wedged; the plugin sdk_restart replaces it"),
 }

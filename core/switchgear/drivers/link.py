@@ -109,7 +109,7 @@ async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink 
         AttemptFailed: with what went wrong, and where: look-up, TCP, TLS, or our own certificate files.
     """
     timeout = endpoint.connect_timeout or settings.connect_timeout
-    context = await _context(settings.tls) if endpoint.is_tls else None
+    context = await _context(settings.tls, timeout) if endpoint.is_tls else None
     sock = await _connect(endpoint, timeout)
     _watch(sock, settings)
     _, stream = await asyncio.get_running_loop().create_connection(StreamLink, sock=sock)
@@ -135,10 +135,14 @@ def _watch(sock: socket.socket, settings: DriverSettings) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
-async def _context(tls: TLS | None) -> ssl.SSLContext:
+async def _context(tls: TLS | None, timeout: float) -> ssl.SSLContext:
     settings = tls or TLS()
     try:
-        return await LOOKUPS.run(settings.context)
+        async with asyncio.timeout(timeout):
+            return await LOOKUPS.run(settings.context)
+    except TimeoutError as error:  # a file on a network, or a function of the user's that gives the key
+        detail = f"certificates and key could not be read in {timeout:g} s"
+        raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
     except Exception as error:
         raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, str(error))) from error
 
