@@ -18,7 +18,7 @@ from switchgear.envelope import Envelope, as_envelope
 from switchgear.errors import InvalidOption, InvalidTopic, redact
 from switchgear.failback import Failback
 from switchgear.message import Message, Will, check_topic
-from switchgear.secrets import Secret, as_secret
+from switchgear.secrets import Secret, check_secret, taken_as_secret
 from switchgear.tls import TLS
 from switchgear.window import Window
 
@@ -66,16 +66,8 @@ def _show_places(value: tuple[Place, ...]) -> str:
     return shown if isinstance(value, _Single) else f"[{shown}]"
 
 
-def _secret(value: str | bytes | Secret | Callable[[], str | bytes] | None) -> Secret | None:
-    if value is None or isinstance(value, str | bytes | Secret) or callable(value):
-        return as_secret(value)
-    return value  # wrong: the validator says so
-
-
 def _check_secret(_: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and not isinstance(value, Secret):
-        why = f"a value of type {type(value).__name__} is no password; give a text, bytes, a callable, switchgear.env() or file()"
-        raise InvalidOption(attribute.name, why)
+    check_secret(attribute.name, value)
 
 
 def _session(value: SessionKind | Literal["shared", "hunt", "clean"] | None) -> SessionKind | None:
@@ -261,7 +253,7 @@ class Profile:
     where: tuple[Place, ...] = field(converter=_places, validator=_check_places, repr=_show_places)
     client_id: str | None = field(kw_only=True, default=None, validator=checks.text())
     username: str | None = field(kw_only=True, default=None, validator=checks.text())
-    password: Secret | None = field(kw_only=True, default=None, converter=_secret, validator=_check_secret)
+    password: Secret | None = field(kw_only=True, default=None, converter=taken_as_secret, validator=_check_secret)
     driver: str = field(kw_only=True, default="paho", validator=checks.text(optional=False))
     protocol: Protocol | None = field(
         kw_only=True, default=None, converter=_as_version, validator=checks.one_of("3.1.1", "5", optional=True)

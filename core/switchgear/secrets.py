@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from switchgear.errors import ConfigurationError, UnreadableFile
+from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +80,17 @@ def file(path: str | os.PathLike[str]) -> Secret:
 def as_secret(value: str | bytes | Secret | Callable[[], str | bytes] | None) -> Secret | None:
     """*value* as a `Secret`; None stays None."""
     return value if value is None or isinstance(value, Secret) else Secret(value)
+
+
+def taken_as_secret(value: str | bytes | Secret | Callable[[], str | bytes] | None) -> Secret | None:
+    """As `as_secret`, for an option: what can be no secret is left as it is, for `check_secret` to refuse."""
+    if value is None or isinstance(value, str | bytes | Secret) or callable(value):
+        return as_secret(value)
+    return value
+
+
+def check_secret(name: str, value: object) -> None:
+    """Refuse a *value* of the option *name* that is neither None nor a `Secret`; it is not shown."""
+    if value is not None and not isinstance(value, Secret):
+        why = f"a value of type {type(value).__name__} is no secret; give a text, bytes, a callable, switchgear.env() or file()"
+        raise InvalidOption(name, why)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import evolve, field, frozen
 
 from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
-from switchgear.secrets import Secret, as_secret
+from switchgear.secrets import Secret, check_secret, taken_as_secret
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
@@ -30,6 +30,15 @@ log = logging.getLogger("switchgear.tls")
 CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
 """Certificates in PEM (RFC 7468, 5.1)."""
 
+_LINE: Final = re.compile(rb"^(?:\xef\xbb\xbf)?-----BEGIN [A-Z0-9 ]+-----[ \t]*\r?$", re.MULTILINE)
+"""The line that PEM begins with (RFC 7468, 3)."""
+
+_CACHED: Final = 64
+"""Contexts kept: some 55 MB at most. Whoever has more certificates of their own makes them anew."""
+
+_LONGEST_PASSWORD: Final = 1024
+"""Bytes that Python hands to OpenSSL; past that it raises a ``ValueError``."""
+
 _PAIRS: Final = (("ca_file", "ca_pem"), ("cert_file", "cert_pem"), ("key_file", "key_pem"))
 
 
@@ -38,7 +47,9 @@ def _path(value: str | os.PathLike[str] | None) -> str | None:
 
 
 def _pem(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value.encode(errors="replace")  # only a comment can hold what no UTF-8 can
+    return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -66,10 +77,10 @@ class TLS:
     ca_file: str | None = field(default=None, converter=_path)
     cert_file: str | None = field(default=None, converter=_path)
     key_file: str | None = field(default=None, converter=_path)
-    key_password: Secret | None = field(default=None, converter=as_secret, repr=False)
+    key_password: Secret | None = field(default=None, converter=taken_as_secret, repr=False)
     ca_pem: bytes | None = field(default=None, converter=_pem, repr=False)
     cert_pem: bytes | None = field(default=None, converter=_pem, repr=False)
-    key_pem: Secret | None = field(default=None, converter=as_secret, repr=False)
+    key_pem: Secret | None = field(default=None, converter=taken_as_secret, repr=False)
     alpn: tuple[str, ...] = field(default=(), converter=_names)
     verify: bool = True
 
@@ -77,8 +88,14 @@ class TLS:
         for file, text in _PAIRS:
             if getattr(self, file) is not None and getattr(self, text) is not None:
                 raise InvalidOption(f"tls.{text}", f"{file} is set too, and one takes the place of the other")
+        for name in ("key_password", "key_pem"):
+            check_secret(f"tls.{name}", getattr(self, name))
         for name in ("ca_pem", "cert_pem"):
-            if getattr(self, name) is not None and not CERTIFICATES.search(getattr(self, name)):
+            text = getattr(self, name)
+            if text is not None and not isinstance(text, bytes):
+                why = f"a value of type {type(text).__name__} is no PEM; give the text of a PEM file, as str or bytes"
+                raise InvalidOption(f"tls.{name}", why)
+            if text is not None and not CERTIFICATES.search(text):
                 raise InvalidOption(f"tls.{name}", "it holds no PEM certificate; give the text of a PEM file")
 
     @property
@@ -103,7 +120,7 @@ class TLS:
         """Its key, as PEM, encrypted or not; None: it is with the certificate. Raises a `ConfigurationError`."""
         if self.key_file is not None:
             return _read(self.key_file, "key_file")
-        return None if self.key_pem is None else _reveal(self.key_pem)
+        return None if self.key_pem is None else _ask(self.key_pem, "key_pem")
 
     def check(self) -> None:
         """Raise what `context` raises; may block on the disk."""
@@ -111,12 +128,19 @@ class TLS:
 
     def fingerprint(self) -> Hashable:
         """What tells these settings, with what the files and the key now are, from others; looks at the disk. Holds no secret."""
-        key = None
-        if self.key_pem is not None:
-            with contextlib.suppress(ConfigurationError):  # said where it is used
-                key = hashlib.sha256(_reveal(self.key_pem)).digest()
+        try:
+            key = self.read_key() if self.key_file is None else None
+        except ConfigurationError:  # said where it is used
+            key = None
+        return self._fingerprint(key)
+
+    def _fingerprint(self, key: bytes | None) -> Hashable:
         stamps = tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
-        return evolve(self, key_password=None, key_pem=None), stamps, key
+        texts = tuple(None if text is None else _digest(text) for text in (self.ca_pem, self.cert_pem, key))
+        password = self.key_password
+        # One that comes from elsewhere is not asked for here: it is needed to make the context, and not to use it.
+        known = None if password is None else "asked" if password.is_dynamic else _digest(password.reveal())
+        return evolve(self, key_password=None, ca_pem=None, cert_pem=None, key_pem=None), stamps, texts, known
 
     def context(self, *, warns: bool = True) -> ssl.SSLContext:
         """The context for these settings, made anew when a file has changed.
@@ -128,13 +152,14 @@ class TLS:
             InvalidOption: the same of what was given as text.
             ConfigurationError: a key that is read from elsewhere is not there.
         """
-        key = self.fingerprint()
-        context = _CONTEXTS.get(key)
+        key = None if self.key_pem is None else self.read_key()
+        fingerprint = self._fingerprint(key)
+        context = _CONTEXTS.get(fingerprint)
         if context is None:
-            context = self._make()
-            if len(_CONTEXTS) >= 64:
-                _CONTEXTS.pop(next(iter(_CONTEXTS)))
-            _CONTEXTS[key] = context
+            context = self._make(key)
+            for oldest in list(_CONTEXTS)[: 1 - _CACHED]:
+                _CONTEXTS.pop(oldest, None)  # another thread may have done so
+            _CONTEXTS[fingerprint] = context
         if warns:
             self.warn()
         return context
@@ -144,7 +169,7 @@ class TLS:
         if not self.verify:
             log.warning("switchgear.tls_not_verified", extra={"advice": "verify=False trusts any broker"})
 
-    def _make(self) -> ssl.SSLContext:
+    def _make(self, key: bytes | None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if not self.verify:
@@ -157,7 +182,7 @@ class TLS:
         if self.alpn:
             context.set_alpn_protocols(list(self.alpn))
         if self.has_certificate:
-            self._load_certificate(context)
+            self._load_certificate(context, key)
         elif self.key_file is not None or self.key_pem is not None:
             raise self._error("key", "it needs a cert_file or cert_pem beside it")
         return context
@@ -179,9 +204,9 @@ class TLS:
             else:
                 context.load_verify_locations(cadata=b"".join(CERTIFICATES.findall(self.ca_pem or b"")).decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
-            raise self._error("ca", f"it holds no PEM certificate ({error})") from error
+            raise self._error("ca", f"it holds no PEM certificate ({error}){_advice(self.ca_pem)}") from error
 
-    def _load_certificate(self, context: ssl.SSLContext) -> None:
+    def _load_certificate(self, context: ssl.SSLContext, key_pem: bytes | None) -> None:
         for path, role in ((self.cert_file, "cert_file"), (self.key_file, "key_file")):
             if path is not None:
                 _readable(path, role)
@@ -190,26 +215,38 @@ class TLS:
         def password() -> bytes:  # asked only when the key is encrypted; without it OpenSSL prompts on the terminal
             nonlocal asked
             asked = True
-            return self.key_password.reveal() if self.key_password is not None else b""
+            given = b"" if self.key_password is None else _ask(self.key_password, "key_password")
+            if len(given) > _LONGEST_PASSWORD:
+                raise InvalidOption(
+                    "tls.key_password", f"it is longer than {_LONGEST_PASSWORD} bytes; give a shorter one"
+                )
+            return given
 
         with contextlib.ExitStack() as passing:
             certificate = self.cert_file or passing.enter_context(_as_file(self.cert_pem or b""))
-            key = self.key_file
-            if self.key_pem is not None:
-                key = passing.enter_context(_as_file(_reveal(self.key_pem)))
+            key = self.key_file if key_pem is None else passing.enter_context(_as_file(key_pem))
             try:
                 context.load_cert_chain(certificate, key, password=password)
             except ssl.SSLError as error:
                 reason = error.reason or str(error)
-                if "KEY_VALUES_MISMATCH" in reason:
+                if (
+                    "KEY_VALUES_MISMATCH" in reason or "NO_CERTIFICATE_ASSIGNED" in reason
+                ):  # of the same kind, or of another
                     shown = "cert_pem" if self.cert_file is None else repr(self.cert_file)
                     raise self._error("key", f"does not match {shown}") from error
                 if asked:
                     raise self._error("key", "it is encrypted, and key_password is missing or wrong") from error
-                raise self._error("cert", f"no usable PEM certificate and key ({reason})") from error
+                if key is not None and error.reason is None and _has_certificate(certificate):
+                    raise self._error("key", f"no usable PEM private key ({reason}){_advice(key_pem)}") from error
+                advice = _advice(self.cert_pem)
+                raise self._error("cert", f"no usable PEM certificate and key ({reason}){advice}") from error
 
 
 _CONTEXTS: Final[dict[Hashable, ssl.SSLContext]] = {}
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def _stamp(path: str | None) -> tuple[int, int] | None:
@@ -238,23 +275,40 @@ def _read(path: str, role: str) -> bytes:
         raise UnreadableFile(path, role, error.strerror or str(error)) from error
 
 
-def _reveal(key: Secret) -> bytes:
-    """The key; what asking for it raises does not quote it."""
+def _has_certificate(path: str) -> bool:
+    """Whether OpenSSL can read a certificate in the file *path*."""
     try:
-        return key.reveal()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except OSError:  # an SSLError is one
+        return False
+    return True
+
+
+def _advice(text: bytes | None) -> str:
+    """What to do where *text* looks like PEM and is none: environments and YAML often join, escape or indent its lines."""
+    if text is None or b"-----BEGIN" not in text or _LINE.search(text):
+        return ""
+    return "; its lines are joined, escaped or indented: keep them as they are in the file"
+
+
+def _ask(secret: Secret, name: str) -> bytes:
+    """The *secret* of the option *name*; what asking for it raises is not quoted, not even as a cause."""
+    try:
+        return secret.reveal()
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever a callable of the user's raises; its text may hold the key
-        raise InvalidOption("tls.key_pem", f"asking for it raised {type(error).__name__}") from error
+    except Exception as error:  # whatever a callable of the user's raises; its text may hold the secret
+        raise InvalidOption(f"tls.{name}", f"asking for it raised {type(error).__name__}") from None
 
 
 @contextlib.contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """A path under which *data* can be read while the block runs: in memory where the system can, else in a file of ours."""
-    if hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir():
-        with os.fdopen(os.memfd_create("switchgear"), "wb", buffering=0) as file:
+    memory = _memory_file()
+    if memory is not None:
+        with os.fdopen(memory, "wb", buffering=0) as file:
             file.write(data)
-            yield f"/proc/self/fd/{file.fileno()}"
+            yield f"/proc/self/fd/{memory}"
         return
     descriptor, name = tempfile.mkstemp(prefix="switchgear-")  # readable by this user only
     try:
@@ -263,3 +317,13 @@ def _as_file(data: bytes) -> Iterator[str]:
         yield name
     finally:
         Path(name).unlink()
+
+
+def _memory_file() -> int | None:
+    """A file in memory that has a path; None where the system has none, or does not let us."""
+    if not hasattr(os, "memfd_create") or not Path("/proc/self/fd").is_dir():
+        return None
+    try:
+        return os.memfd_create("switchgear")
+    except OSError:  # a sandbox
+        return None
