@@ -15,7 +15,7 @@ import re
 import ssl
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import evolve, field, frozen
 
@@ -25,6 +25,8 @@ from switchgear.secrets import Secret, check_secret, taken_as_secret
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
 
+T = TypeVar("T")
+
 log = logging.getLogger("switchgear.tls")
 
 CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\s*", re.DOTALL)
@@ -33,8 +35,8 @@ CERTIFICATES: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTI
 _LINE: Final = re.compile(rb"^(?:\xef\xbb\xbf)?-----BEGIN [A-Z0-9 ]+-----[ \t]*\r?$", re.MULTILINE)
 """The line that PEM begins with (RFC 7468, 3)."""
 
-_CACHED: Final = 64
-"""Contexts kept: some 55 MB at most. Whoever has more certificates of their own makes them anew."""
+_KEPT: Final = 64
+"""Contexts kept: some 55 MB at most. Where there are more certificates, contexts are made anew."""
 
 _LONGEST_PASSWORD: Final = 1024
 """Bytes that Python hands to OpenSSL; past that it raises a ``ValueError``."""
@@ -157,9 +159,7 @@ class TLS:
         context = _CONTEXTS.get(fingerprint)
         if context is None:
             context = self._make(key)
-            for oldest in list(_CONTEXTS)[: 1 - _CACHED]:
-                _CONTEXTS.pop(oldest, None)  # another thread may have done so
-            _CONTEXTS[fingerprint] = context
+            keep(_CONTEXTS, fingerprint, context)
         if warns:
             self.warn()
         return context
@@ -243,6 +243,13 @@ class TLS:
 
 
 _CONTEXTS: Final[dict[Hashable, ssl.SSLContext]] = {}
+
+
+def keep(contexts: dict[Hashable, T], key: Hashable, context: T) -> None:
+    """Keep *context* among others, the oldest of which make room; from any thread."""
+    for oldest in list(contexts)[: 1 - _KEPT]:
+        contexts.pop(oldest, None)  # another thread may have done so
+    contexts[key] = context
 
 
 def _digest(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""One ``mqtt5.Client`` for one connection, as the options say. Reads certificate files; starts nothing."""
+"""One ``mqtt5.Client`` for one connection, as the options say. Asks for tokens and passwords; starts nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from switchgear.drivers.heartbeat import PING_ANSWER
 from switchgear.errors import InvalidOption
 from switchgear.tls import TLS
 
-from switchgear_awscrt.identity import read_identity, sdk_context
+from switchgear_awscrt.identity import sdk_context
 from switchgear_awscrt.packets import connect_packet
 from switchgear_awscrt.sdk import sdk
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from switchgear.drivers.base import ConnectRequest, DriverSettings
     from switchgear.endpoint import Endpoint
 
+    from switchgear_awscrt.identity import Identity
     from switchgear_awscrt.options import Options
     from switchgear_awscrt.relay import Door
 
@@ -30,11 +31,12 @@ def make_client(  # noqa: PLR0917 - what a connection is made of
     settings: DriverSettings,
     options: Options,
     request: ConnectRequest,
+    identity: Identity | None,
     door: Door,
     bootstrap: Any,
     callbacks: dict[str, Any],
 ) -> Any:
-    """A client on *bootstrap* that will connect through *door*, once it is started; may block on the disk.
+    """A client on *bootstrap* that will connect through *door*, as *identity* where there is TLS, once it is started.
 
     Raises:
         ConfigurationError: certificates cannot be used.
@@ -43,7 +45,6 @@ def make_client(  # noqa: PLR0917 - what a connection is made of
     made, endpoint = sdk(), request.endpoint
     values = _client_options(made, settings, request, door, bootstrap, callbacks)
     tls = settings.tls or TLS()
-    identity = read_identity(settings.tls) if endpoint.is_tls else None
     if options.is_for_aws:
         if identity is None:
             raise InvalidOption("where", f"sigv4 and custom_authorizer need TLS; {endpoint} has none")

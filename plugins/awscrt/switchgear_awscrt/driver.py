@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from switchgear.drivers.link_base import ByteLink
     from switchgear.endpoint import Endpoint
 
+    from switchgear_awscrt.identity import Identity
     from switchgear_awscrt.options import Options
 
 DOUBT: Final = 0.5
@@ -95,8 +96,9 @@ class CrtDriver:
         relay = Relay(cast("ByteLink", link), target=target, is_tls=endpoint.is_tls)
         connection = CrtConnection(sdk(), relay, self._settings, listener)
         try:
+            identity = await self._identity(endpoint) if endpoint.is_tls else None
             with Door() as door:
-                client = await LOOKUPS.run(lambda: self._client(request, door, connection.callbacks()))
+                client = await LOOKUPS.run(lambda: self._client(request, identity, door, connection.callbacks()))
                 connection.start(client)
                 await self._secured(connection, relay, door, endpoint)
             await self._acknowledged(connection, relay, request)
@@ -109,9 +111,19 @@ class CrtDriver:
             raise AttemptFailed(from_exception(error)) from error
         return connection
 
-    def _client(self, request: ConnectRequest, door: Door, callbacks: dict[str, Any]) -> Any:
+    async def _identity(self, endpoint: Endpoint) -> Identity:
+        """Who we are; a disk or a function of the user's that hangs is not the SDK's fault."""
+        timeout = self._timeout(endpoint)
+        try:
+            async with asyncio.timeout(timeout):
+                return await LOOKUPS.run(lambda: read_identity(self._settings.tls))
+        except TimeoutError as error:
+            detail = f"certificates and key could not be read in {timeout:g} s"
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+
+    def _client(self, request: ConnectRequest, identity: Identity | None, door: Door, callbacks: dict[str, Any]) -> Any:
         self._stack = stack()
-        return make_client(self._settings, self._options, request, door, self._stack.bootstrap, callbacks)
+        return make_client(self._settings, self._options, request, identity, door, self._stack.bootstrap, callbacks)
 
     async def _secured(self, connection: CrtConnection, relay: Relay, door: Door, endpoint: Endpoint) -> None:
         """Wait until the SDK has come through *door* and is done with TLS, or has failed.
@@ -187,8 +199,9 @@ class CrtDriver:
         """What TLS with *endpoint* fails of; None: it does not, or that cannot be said."""
         tls = evolve(self._settings.tls or TLS(), alpn=())
         try:
-            context, fingerprint = await LOOKUPS.run(lambda: (tls.context(warns=False), tls.fingerprint()))
-        except SwitchgearError:  # the attempt itself says it
+            async with asyncio.timeout(self._timeout(endpoint)):
+                context, fingerprint = await LOOKUPS.run(lambda: (tls.context(warns=False), tls.fingerprint()))
+        except (SwitchgearError, TimeoutError):  # the attempt itself says it
             return None
 
         async def look() -> Failure | None:

@@ -5,12 +5,16 @@ Contexts are dear and shared: one for each version of the files.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from attrs import frozen
-from switchgear.errors import InvalidOption, UnreadableFile
-from switchgear.tls import CERTIFICATES, TLS
+from attrs import astuple, field, frozen
+from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
+from switchgear.tls import CERTIFICATES, TLS, keep
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 _KEY: Final = re.compile(
     rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----.+?-----END (?:[A-Z]+ )?PRIVATE KEY-----\s*", re.DOTALL
@@ -22,37 +26,53 @@ _ENCRYPTED: Final = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
 class Identity:
     """Whom to trust and who we are, as bytes; None: the system's CAs, no certificate of ours."""
 
-    ca: bytes | None
-    certificate: bytes | None
-    key: bytes | None
+    ca: bytes | None = field(repr=False)
+    certificate: bytes | None = field(repr=False)
+    key: bytes | None = field(repr=False)
+
+    def fingerprint(self) -> Hashable:
+        """What tells it from others; holds no secret."""
+        return tuple(None if part is None else hashlib.sha256(part).digest() for part in astuple(self))
 
 
 def read_identity(tls: TLS | None) -> Identity:
     """What the transport's TLS settings say, read now; may block on the disk.
 
     Raises:
-        ConfigurationError: a file is missing, unreadable or no PEM of the right kind.
+        ConfigurationError: a file or a text is missing, unreadable or no PEM of the right kind.
         InvalidOption: a key is encrypted, which the SDK cannot read.
     """
     given = tls or TLS()
-    ca, certificate = given.read_ca(), given.read_certificate()
+    ca = _certificates(given.read_ca(), given.ca_file, "ca")
+    certificate = given.read_certificate()
+    certificates = _certificates(certificate, given.cert_file, "cert")
     if certificate is None:
         return Identity(ca, None, None)
-    key = given.read_key() or certificate
+    own = given.read_key()
+    key = certificate if own is None else own
     if given.key_password is not None or any(mark in key for mark in _ENCRYPTED):
         why = "AWS's SDK reads no encrypted key; decrypt it (openssl pkey -in key.pem -out plain.pem), or choose driver='paho'"
         raise InvalidOption("key_password", why)
-    certificates = b"".join(CERTIFICATES.findall(certificate))
-    if not certificates:
-        raise UnreadableFile(given.cert_file or "cert_pem", "cert_file", "it holds no PEM certificate")
     found = _KEY.search(key)
     if found is None:
-        where = given.key_file or ("key_pem" if given.key_pem else given.cert_file or "cert_pem")
-        raise UnreadableFile(where, "key_file", "it holds no PEM private key")
+        why = "it holds no PEM private key"
+        raise _wrong(given.cert_file, "cert", why) if own is None else _wrong(given.key_file, "key", why)
     return Identity(ca, certificates, found.group())
 
 
-_CONTEXTS: Final[dict[tuple[object, ...], Any]] = {}
+def _certificates(data: bytes | None, path: str | None, kind: str) -> bytes | None:
+    """The certificates of *data*, without what Python skips and the SDK stumbles over, such as a key of another."""
+    found = None if data is None else b"".join(CERTIFICATES.findall(data))
+    if found == b"":
+        raise _wrong(path, kind, "it holds no PEM certificate")
+    return found
+
+
+def _wrong(path: str | None, kind: str, why: str) -> ConfigurationError:
+    return InvalidOption(f"tls.{kind}_pem", why) if path is None else UnreadableFile(path, f"{kind}_file", why)
+
+
+_CONTEXTS: Final[dict[Hashable, Any]] = {}
 
 
 def sdk_context(io: Any, identity: Identity, *, alpn: tuple[str, ...], verify: bool) -> Any:
@@ -61,13 +81,11 @@ def sdk_context(io: Any, identity: Identity, *, alpn: tuple[str, ...], verify: b
     Raises:
         InvalidOption: the SDK cannot use what the files hold.
     """
-    key = (identity, alpn, verify)
+    key = (identity.fingerprint(), alpn, verify)
     context = _CONTEXTS.get(key)
     if context is None:
         context = _make(io, identity, alpn, verify=verify)
-        if len(_CONTEXTS) >= 64:
-            _CONTEXTS.pop(next(iter(_CONTEXTS)))
-        _CONTEXTS[key] = context
+        keep(_CONTEXTS, key, context)
     return context
 
 

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 from switchgear import TLS
 from switchgear.cause import Cause
 from switchgear.drivers.base import AttemptFailed
 from switchgear.errors import InvalidOption, UnreadableFile
 from switchgear.secrets import Secret
 from switchgear.testing.broker import Broker
+from switchgear_awscrt.identity import _CONTEXTS, read_identity
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -219,8 +222,53 @@ def test_unusable_files(crt: Any, party: Any, tmp_path: Path) -> None:
         (TLS(cert_file=empty, key_file=key), UnreadableFile, "cert_file.*no PEM certificate"),
         (TLS(cert_file=certificate, key_file=empty), UnreadableFile, "key_file.*no PEM private key"),
         (TLS(cert_file=certificate, key_file=key), InvalidOption, "tls.*AWS's SDK cannot use.*match"),
-        (TLS(ca_file=empty), InvalidOption, "tls.*AWS's SDK cannot use"),
+        (TLS(ca_file=empty), UnreadableFile, "ca_file.*no PEM certificate"),
+        (TLS(cert_pem=mine.certificate_pem), InvalidOption, r"tls\.cert_pem.*no PEM private key"),
+        (TLS(cert_pem=mine.certificate_pem, key_pem=""), InvalidOption, r"tls\.key_pem.*no PEM private key"),
     ]
     for tls, kind, words in cases:
         with pytest.raises(kind, match=words):
             crt.driver(tls=tls)
+
+
+def test_what_python_skips_in_a_file(crt: Any, party: Any, tmp_path: Path) -> None:
+    """A file of CAs that holds more, such as a key, is taken as Python takes it."""
+    mixed = tmp_path / "mixed.pem"
+    mixed.write_bytes(party.authority.client("a").key_pem + party.authority.ca_pem + b"# the end\n")
+    TLS(ca_file=mixed).check()
+    crt.driver(tls=TLS(ca_file=mixed))
+
+
+def test_no_key_shows_or_is_kept(crt: Any, party: Any) -> None:
+    """The key is in no text of the identity, and not in what a context is kept under."""
+    mine = party.authority.client("a")
+    tls = TLS(cert_pem=mine.certificate_pem, key_pem=mine.key_pem)
+    identity = read_identity(tls)
+    assert "PRIVATE KEY" not in repr(identity)
+    assert (
+        identity.fingerprint() != read_identity(evolve(tls, key_pem=party.authority.client("a").key_pem)).fingerprint()
+    )
+    crt.driver(tls=tls)
+    assert mine.key_pem.strip() not in pickle.dumps(list(_CONTEXTS))
+
+
+async def test_a_key_that_does_not_come(crt: Any, party: Any) -> None:
+    """A function that hangs where it should give the key is not taken for an SDK that hangs."""
+    mine = party.authority.client("a")
+    gate = threading.Event()
+    gate.set()
+
+    def ask() -> bytes:
+        gate.wait()
+        return bytes(mine.key_pem)
+
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
+        driver = crt.driver(tls=TLS(cert_pem=mine.certificate_pem, key_pem=ask), connect_timeout=0.05)
+        gate.clear()
+        try:
+            failure = await refused(crt, driver, endpoint)
+        finally:
+            gate.set()
+    assert failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+    assert "certificates and key could not be read" in failure.detail
