@@ -59,6 +59,7 @@ async def end_session(driver: Driver, credentials: Credentials, endpoint: Endpoi
         async with asyncio.timeout(POLITE):
             request = await credentials.visit(endpoint, timeout=POLITE)
             link = await driver.dial(endpoint)
-            await (await driver.connect(link, request, DeafListener())).disconnect()
+            connection = await driver.connect(link, request, DeafListener())
+        await _disconnect(connection)
     except Exception as error:  # the broker forgets it in its own time
         log.debug("switchgear.session_left_behind", extra={"endpoint": str(endpoint), "error": str(error)})

@@ -7,7 +7,6 @@ whatever comes of them goes back as events. It decides nothing itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -330,24 +329,33 @@ class ConnectionManager:
 
     def resume(self) -> None:
         """Begin again, with a new driver."""
-        self.driver.close()
+        self._close_driver()
         self.driver = self.make_driver()
         self.feed(ev.StartRequested())
 
     async def close(self) -> None:
         """Stop, say goodbye, leave nothing behind."""
         usable = self.machine.current.endpoint if self.connection is not None and self.machine.current else None
-        await self.pause()
-        if usable is not None and self.profile.client_id is None and self._keeps_session(usable):
-            await end_session(self.driver, self.credentials, usable)
-        for task in list(self._tasks):
-            if task is not asyncio.current_task(self.loop):
+        try:
+            await self.pause()
+            if usable is not None and self.profile.client_id is None and self._keeps_session(usable):
+                await end_session(self.driver, self.credentials, usable)
+        finally:  # also when we are cancelled
+            tasks = [task for task in self._tasks if task is not asyncio.current_task(self.loop)]
+            for task in tasks:
                 task.cancel()
-        for task in list(self._tasks):
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self.driver.close()
+            try:
+                if tasks:
+                    await asyncio.wait(tasks, timeout=POLITE)  # a driver that will not be cancelled holds nobody up
+            finally:
+                self._close_driver()
         await self.strategies.close(self.profile.hook_timeout)
+
+    def _close_driver(self) -> None:
+        try:
+            self.driver.close()
+        except Exception:  # a library that is broken; it is not used again
+            log.exception("switchgear.driver_failed", extra={"driver": self.driver.name})
 
 
 _CARRY_OUT: Final[Mapping[type, Callable[[ConnectionManager, Any], None]]] = {

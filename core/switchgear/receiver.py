@@ -7,7 +7,6 @@ unacknowledged messages; QoS 0, which has none, is bounded here.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
@@ -20,6 +19,7 @@ from switchgear.handling import Handling
 from switchgear.workers import MARKS
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from switchgear.arrival import Ack, AckQueue, Arrival
@@ -60,10 +60,13 @@ class HandlerSettings:
             self._closed = threading.Event()
         return self._closed
 
-    def close(self) -> None:
-        """The transport ends: coroutine handlers are cancelled, and what fails from now on stays with the broker."""
+    def close(self, closer: asyncio.Task[Any] | None = None) -> None:
+        """The transport ends: coroutine handlers are cancelled, and what fails from now on stays with the broker.
+
+        *closer* is the task that closes it, which may be a handler's and goes on.
+        """
         self.ending().set()
-        for task in self.tasks - {asyncio.current_task()}:  # it may be a handler that closes
+        for task in self.tasks - {closer}:
             task.cancel()
 
 

@@ -97,6 +97,7 @@ class AsyncTransport:
         self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending: asyncio.Task[None] | None = None
         # Names of plugins and of the driver are checked here, before anything is started.
         extra = (EventCallback(profile.on_event),) if profile.on_event is not None else ()
         self._strategies = self._registry.strategies(
@@ -552,34 +553,53 @@ class AsyncTransport:
                 await self._change()
 
     async def close(self, drain: float = 0) -> None:
-        """Stop: wait *drain* seconds for acknowledgements, say goodbye, leave nothing behind. Again: nothing.
+        """Stop: wait *drain* seconds for acknowledgements, say goodbye, leave nothing behind. Again: wait for that.
 
+        Cancelled while it drains, the transport stays open; cancelled later, the closing goes on behind.
         Messages that are left then end as `Cancelled`: an outbox in memory ends with its transport. A durable one keeps
         them in its file, and whoever still waits for one hears `TransportClosed`.
         """
-        if self._is_closed or self._waits.is_foreign:
+        if self._waits.is_foreign:
             return
         if self._loop is None:
+            self.close_unstarted()
+            return
+        if drain and self.depth and not self._is_closed and self._waits.failure is None:
+            # What is left is told to each delivery below; closed: somebody else did not want to wait.
+            with contextlib.suppress(TimeoutError, GaveUp, TransportClosed):
+                await self.drain(drain)
+        if self._ending is None:
+            self._is_closed = True
+            self._ending = self._loop.create_task(self._end(asyncio.current_task()))
+        await asyncio.shield(self._ending)  # whoever waits may be cancelled; the end goes on, and the next one waits
+
+    def close_unstarted(self) -> None:
+        """What `close` does before there is a loop; it waits for the disk."""
+        if not self._is_closed:
             self._is_closed = True
             self._outbox.close_now()
             self._close_window()
-            return
-        if drain and self.depth and self._waits.failure is None:
-            with contextlib.suppress(TimeoutError, GaveUp):  # what is left is told to each delivery below
-                await self.drain(drain)
-        self._is_closed = True
+
+    async def _end(self, closer: asyncio.Task[Any] | None) -> None:
+        """The rest of `close`, once, for *closer*. Where the loop itself ends meanwhile, what needs no loop is done."""
         self._requests.close()
         self._subscriber.close()
-        self._handlers.close()
-        await self._manager.close()
-        self._sender.close()
-        count = await self._outbox.close()
-        process_restart.remove(self)
-        self._close_window()
-        if count:
-            self._narrator.emit("message_dropped", count=count, why="the transport was closed")
-        self._waits.fail(self._outbox.closed())
-        self._tell()
+        self._handlers.close(closer)
+        count, was_cut = 0, True
+        try:
+            await self._manager.close()
+            count = await self._outbox.close()
+            was_cut = False
+        finally:
+            self._sender.close()
+            if was_cut:
+                self._outbox.close_now()
+            process_restart.remove(self)
+            self._close_window()
+            if count:
+                self._narrator.emit("message_dropped", count=count, why="the transport was closed")
+            self._waits.fail(self._outbox.closed())
+            self._tell()
 
     # What the manager calls. -------------------------------------------------------------------------------------
 

@@ -181,7 +181,12 @@ class Writer:
         if has_ended:
             on_end()
             return
-        self.hurry()
+        try:
+            self.hurry()
+        except RuntimeError:  # the system has no thread for us: this one waits for the disk
+            self._is_closing = True
+            self._run()
+            return
         with self._work:
             self._is_closing = True
             self._work.notify()
