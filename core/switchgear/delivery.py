@@ -74,6 +74,11 @@ def mark_thread(where: str | None) -> None:
     _busy.where = where
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether *error* is Ctrl-C, which Python raises in the main thread and asyncio lets end a loop."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -229,7 +234,9 @@ class Delivery:
         if self._state.is_final:
             try:
                 callback(self)
-            except Exception:  # the user's: whoever ended the message has others to tell
+            except BaseException as error:  # the user's: whoever ended the message has others to tell
+                if is_interrupt(error):
+                    raise
                 log.exception("switchgear.callback_failed", extra={"topic": self.topic})
         else:
             self._watch(lambda: self._call_back(callback))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from switchgear.delivery import mark_thread
+from switchgear.delivery import is_interrupt, mark_thread
 from switchgear.workers import HANDLERS
 
 if TYPE_CHECKING:
@@ -175,9 +175,11 @@ class Handling:
         tasks.add(task)
         try:
             await work
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:
             raise
         except BaseException as error:  # raised again in the thread that asked
+            if is_interrupt(error):
+                raise
             return error
         finally:
             tasks.discard(task)
@@ -200,10 +202,10 @@ class Handling:
         for attempt in range(1, settings.retries + 2):
             try:
                 await self.handler(arrival.message)
-            except (KeyboardInterrupt, GeneratorExit):
+            except GeneratorExit:
                 raise
             except BaseException as error:  # as in a thread
-                _let_us_end_it()
+                _let_us_end_it(error)
                 self._failed(error, attempt)
                 if attempt <= settings.retries:
                     await asyncio.sleep(RETRY_DELAY * 2 ** (attempt - 1))
@@ -215,10 +217,10 @@ class Handling:
                 result = settings.dead_letter(arrival.message)
                 if inspect.isawaitable(result):
                     await result
-            except (KeyboardInterrupt, GeneratorExit):
+            except GeneratorExit:
                 raise
             except BaseException as error:  # the same
-                _let_us_end_it()
+                _let_us_end_it(error)
                 self._dead_letter_failed(error)
         self.inbox.handled(arrival)
 
@@ -240,8 +242,10 @@ def is_coroutine_function(handler: Callable[..., object] | None) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
-def _let_us_end_it() -> None:
-    """Raise ``CancelledError`` when it is the transport that ends this task, not something that a handler awaited."""
+def _let_us_end_it(error: BaseException) -> None:
+    """Raise where it is the transport, or Ctrl-C, that ends this task, not something that a handler raised or awaited."""
+    if is_interrupt(error):
+        raise error
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
