@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field
 
 from switchgear.delivery import mark_thread
+
+if TYPE_CHECKING:
+    import concurrent.futures
+    from collections.abc import Callable, Coroutine
+
+T = TypeVar("T")
+
+log = logging.getLogger("switchgear.manager")
+
+LEAVE: Final = 5.0
+"""Seconds that tasks which are left, such as a handler's that will not be cancelled, get to end with their loop."""
 
 
 @define(eq=False)
@@ -24,14 +36,33 @@ class LoopThread:
     def acquire(self) -> asyncio.AbstractEventLoop:
         """The running loop; started when it is not."""
         with self._lock:
-            self._users += 1
             if self.loop is None:
-                self.loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self.loop,), name="switchgear-loop", daemon=True
-                )
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=self._run, args=(loop,), name="switchgear-loop", daemon=True)
+                try:
+                    thread.start()
+                except BaseException:  # the system has no thread for us: the next one tries again
+                    loop.close()
+                    raise
+                self.loop, self._thread = loop, thread
+            self._users += 1
             return self.loop
+
+    def call(self, loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> bool:
+        """Have *function* called on *loop*, which `acquire` gave; False where that loop is ending, or has ended.
+
+        What is called here is called, or its task cancelled, before the loop ends: nobody waits in vain.
+        """
+        with self._lock:
+            if loop is not self.loop:
+                return False
+            loop.call_soon_threadsafe(function)
+            return True
+
+    def run(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T] | None:
+        """As `call`, for a coroutine: what will come of it; None where the loop is ending, or has ended."""
+        with self._lock:
+            return asyncio.run_coroutine_threadsafe(work, loop) if loop is self.loop else None
 
     def release(self) -> None:
         """One user fewer; the last one ends the thread."""
@@ -49,15 +80,20 @@ class LoopThread:
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         mark_thread("the event loop")
-        try:
-            loop.run_forever()
-        finally:
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        while True:
+            try:
+                loop.run_forever()
+            except BaseException:  # SystemExit or KeyboardInterrupt of a user's coroutine: asyncio lets them end a loop
+                log.exception("switchgear.loop_interrupted")  # others need this one; Ctrl-C itself is the main thread's
+            else:
+                break
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=LEAVE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
     def is_current(self) -> bool:
         """Whether this is the loop's thread."""

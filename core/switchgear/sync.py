@@ -5,7 +5,6 @@ A publish from another thread costs one append and, when the loop sleeps, one wa
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import concurrent.futures
 import contextlib
@@ -39,12 +38,24 @@ _open: Final[set[Transport]] = set()
 os.register_at_fork(after_in_child=_open.clear)
 
 
+AT_EXIT: Final = 30.0
+"""Seconds that the end of the process waits for all transports together: `DRAIN`, goodbyes, and plugins that are slow. A
+loop that a coroutine handler blocks would hold it for ever."""
+
+
 @atexit.register
 def _close_all() -> None:
-    """The process ends with transports open: what was accepted is sent while that is possible, then goodbye is said."""
-    for transport in list(_open):
-        with contextlib.suppress(Exception):  # the interpreter is going; nobody is left to tell
-            transport.close(drain=DRAIN)
+    """The process ends with transports open: what was accepted is sent while that is possible, then goodbye is said.
+
+    To all at the same time: each whose broker is gone takes the whole of `DRAIN`.
+    """
+    closing = {transport: LOOP.run(transport._loop, transport._inner.close(DRAIN)) for transport in list(_open)}
+    ends = {end for end in closing.values() if end is not None}
+    concurrent.futures.wait(ends, AT_EXIT)
+    for transport, end in closing.items():
+        if end is not None and end.done():
+            with contextlib.suppress(Exception):  # the interpreter is going; nobody is left to tell
+                transport.close()
 
 
 class Transport:
@@ -55,11 +66,19 @@ class Transport:
 
     def __init__(self, profile: Profile) -> None:
         self._inner = AsyncTransport(profile)  # refuses a wrong configuration before anything is started
-        self._loop = LOOP.acquire()
         self._is_closed = False
         self._closing = threading.Lock()
+        try:
+            self._loop = LOOP.acquire()
+        except BaseException:  # no thread is left, say
+            self._inner.close_unstarted()
+            raise
         _open.add(self)
-        self._on_loop(self._inner.start)
+        try:
+            self._on_loop(self._inner.start)
+        except BaseException:  # such as KeyboardInterrupt: nobody would get to close it
+            self.close()
+            raise
 
     def __repr__(self) -> str:
         return repr(self._inner).replace("AsyncTransport", "Transport")
@@ -86,7 +105,8 @@ class Transport:
             except BaseException as error:  # raised again in the thread that asked
                 future.set_exception(error)
 
-        self._loop.call_soon_threadsafe(run)
+        if not LOOP.call(self._loop, run):
+            raise TransportClosed(call)
         return future.result()
 
     def _wait(self, work: Coroutine[Any, Any, T], call: str) -> T:
@@ -97,9 +117,14 @@ class Transport:
         except BaseException:
             work.close()
             raise
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future = LOOP.run(self._loop, work)
+        if future is None:
+            work.close()
+            raise TransportClosed(call)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:  # the loop has ended: another thread closed the transport
+            raise TransportClosed(call) from None
         except BaseException:  # such as KeyboardInterrupt: nobody waits any more
             future.cancel()
             raise
@@ -150,10 +175,8 @@ class Transport:
         return delivery
 
     def _wake(self, function: Callable[[], None]) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile, which has told the delivery, or kept it in its file
             self._loop.call_soon_threadsafe(function)
-        except RuntimeError:
-            raise TransportClosed("publish()") from None
 
     def _wait_for_room(self) -> None:
         inner, outbox = self._inner, self._inner._outbox
@@ -295,11 +318,17 @@ class Transport:
     @property
     def stats(self) -> Stats:
         """Counters; a snapshot."""
-        return self._inner.stats if self._is_closed else self._on_loop(lambda: self._inner.stats, "stats")
+        return self._look(lambda: self._inner.stats, "stats")
 
     def explain(self) -> str:
         """The last decisions in words, one a line: when, what, why."""
-        return self._inner.explain() if self._is_closed else self._on_loop(self._inner.explain, "explain()")
+        return self._look(self._inner.explain, "explain()")
+
+    def _look(self, function: Callable[[], T], call: str) -> T:
+        """What *function* returns: on the loop's thread while there is one."""
+        with contextlib.suppress(TransportClosed):
+            return self._on_loop(function, call)
+        return function()
 
     def reconnect(self, why: str = "") -> None:
         """Make a new connection now: without back-off, with every quarantine lifted, also after giving up.

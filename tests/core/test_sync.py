@@ -562,6 +562,28 @@ def test_left_open(served: Served) -> None:
     assert [end.how for end in served.call(lambda: served.broker.ledger.ends("c"))] == ["disconnect"]
 
 
+MANY_LEFT_OPEN = """
+import atexit, switchgear, switchgear.sync
+said = []
+async def drain(transport, timeout):
+    said.append("began")
+    await real(transport, 0.1)
+    said.append("ended")
+real, switchgear.AsyncTransport.drain = switchgear.AsyncTransport.drain, drain
+transports = [switchgear.connect("mqtt://127.0.0.1:1", client_id=f"c{n}") for n in range(8)]
+deliveries = [transport.publish("t", "x") for transport in transports]
+atexit.unregister(switchgear.sync._close_all)
+atexit.register(lambda: print(said[:8].count("began"), {d.state.value for d in deliveries}))
+atexit.register(switchgear.sync._close_all)
+"""
+
+
+def test_many_left_open() -> None:
+    """A process that ends with many transports whose brokers are gone waits for all together, not for one after the other."""
+    result = run(MANY_LEFT_OPEN)
+    assert (result.stdout, result.returncode, result.stderr) == ("8 {'cancelled'}\n", 0, "")
+
+
 INTERRUPTED = """
 import signal, sys, time, switchgear
 from switchgear.loop_thread import LOOP
