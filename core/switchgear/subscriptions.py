@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from attrs import define, evolve, field
 
-from switchgear.message import topic_matches
+from switchgear.filter_tree import FilterTree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +45,7 @@ class Subscriptions(Generic[W]):
     """The subscriptions of one transport."""
 
     _wanted: dict[str, list[W]] = field(factory=dict)
+    _tree: FilterTree = field(factory=FilterTree)  # the names of `_wanted`
     held: dict[str, int] = field(factory=dict)
     """Filters that the present session holds, with the QoS that the broker granted."""
     obsolete: set[str] = field(factory=set)
@@ -54,6 +55,8 @@ class Subscriptions(Generic[W]):
     def add(self, wanted: W) -> None:
         """Somebody wants *wanted*."""
         name = wanted.filter.topic_filter
+        if name not in self._wanted:
+            self._tree.add(name, bare_filter(name))
         self._wanted.setdefault(name, []).append(wanted)
         self.obsolete.discard(name)
         self._matches.clear()
@@ -69,6 +72,7 @@ class Subscriptions(Generic[W]):
         if others:
             return False
         del self._wanted[name]
+        self._tree.remove(name, bare_filter(name))
         self.held.pop(name, None)
         self.obsolete.add(name)
         return True
@@ -99,12 +103,7 @@ class Subscriptions(Generic[W]):
         """The subscriptions that *topic* belongs to."""
         found = self._matches.get(topic)
         if found is None:
-            found = tuple(
-                wanted
-                for name, group in self._wanted.items()
-                if topic_matches(bare_filter(name), topic)
-                for wanted in group
-            )
+            found = tuple(wanted for name in self._tree.matching(topic) for wanted in self._wanted[name])
             if len(self._matches) >= MATCHES:
                 self._matches.clear()
             self._matches[topic] = found
