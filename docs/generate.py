@@ -252,7 +252,7 @@ def log_lines() -> str:
     rows = []
     for path in sources():
         tree = parsed(path)
-        logger = _logger_of(tree)
+        logger = _logger_of(path, tree)
         for function in ast.walk(tree):
             if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
@@ -261,7 +261,7 @@ def log_lines() -> str:
                 if said is not None and "%" not in said:
                     assert isinstance(node, ast.Call)
                     rows.append(
-                        [code(said), code(logger), _level_of(node), ", ".join(map(code, _extra(node, function)))]
+                        [code(said), code(logger), _level_of(node, function), ", ".join(map(code, _extra(node, function)))]
                     )
     unique = {tuple(row): row for row in sorted(rows)}
     return table(["Message", "Logger", "Level", "Fields"], unique.values())
@@ -277,19 +277,32 @@ def log_message(node: ast.AST) -> str | None:
     return texts[0] if texts and texts[0].startswith("switchgear.") else None
 
 
-def _logger_of(tree: ast.Module) -> str:
+def _logger_of(path: Path, tree: ast.Module) -> str:
+    """The name of the logger of a module, also where it comes from a module beside it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "getLogger" and node.args:
             return str(ast.literal_eval(node.args[0]))
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and any(name.name == "log" for name in node.names):
+            beside = path.parent / f"{node.module.rpartition('.')[2]}.py"
+            return _logger_of(beside, parsed(beside))
     return ""
 
 
-def _level_of(node: ast.Call) -> str:
+def _level_of(node: ast.Call, function: ast.AST) -> str:
+    """The level of a log call; where the function chooses between two, the second is that of repetitions."""
     assert isinstance(node.func, ast.Attribute)
     method = node.func.attr
     if method == "log":
-        return "warning; debug when it was said in the last 10 s"
+        choices = [each.value for each in ast.walk(function) if isinstance(each, ast.Assign) and _is_level(each)]
+        (choice,) = (value for value in choices if isinstance(value, ast.IfExp))
+        first, again = (ast.unparse(value).rpartition(".")[2].lower() for value in (choice.body, choice.orelse))
+        return f"{first}; {again} when it is repeated"
     return "error" if method == "exception" else method
+
+
+def _is_level(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "level" for target in node.targets)
 
 
 def _extra(node: ast.Call, function: ast.AST) -> list[str]:

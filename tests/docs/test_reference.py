@@ -146,6 +146,13 @@ def test_every_log_line_is_listed(generate: ModuleType, pages: dict[str, str]) -
     assert said - {"switchgear.%s"} == first_cells(reference(pages, "log"))
 
 
+def test_every_log_line_has_its_logger_and_its_levels(pages: dict[str, str]) -> None:
+    """No row leaves the logger out, and one that is an error only at first says both."""
+    page = reference(pages, "log")
+    assert re.findall(r"^\| `switchgear\.[\w.]+` \| (?!`switchgear\.[\w.]+` \| \w).*", page, re.MULTILINE) == []
+    assert "| `switchgear.sdk_restart.budget_exhausted` | `switchgear.plugins.sdk_restart` | error; debug " in page
+
+
 def mentions(pages: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Every dotted name of ours that stands in code on a page."""
     for page, text in pages.items():
