@@ -66,6 +66,21 @@ async def _loses(peer: str, *, publishes: bool, protocol: str = "3.1.1") -> tupl
     return noticed, causes(events)
 
 
+@pytest.mark.parametrize("keepalive", [1, 2, 3, 5, 30])
+def test_a_quiet_connection_is_kept(keepalive: int) -> None:
+    """A broker that counts keeps a connection without traffic, however short its keepalive: PINGREQ is never late."""
+
+    async def rest() -> tuple[int, list[str]]:
+        events: list[Event] = []
+        network = MemoryNetwork({"dead:1883": Broker(name="dead")})
+        async with transport_to(network, events, keepalive=keepalive) as transport:
+            await transport.wait_connected(5)
+            await asyncio.sleep(120)
+            return transport.stats.connections, causes(events)
+
+    assert run_virtual(rest()) == (1, [])
+
+
 def test_forgotten_by_a_nat_while_publishing() -> None:
     """With a message on its way a link that swallows everything is left after ack_timeout and the ping's deadline."""
     noticed, told = run_virtual(_loses("forgotten", publishes=True))

@@ -57,7 +57,9 @@ class Heartbeat:
 
     def answered(self) -> None:
         """PINGRESP came."""
-        self._pinged = None
+        if self._pinged is not None:
+            self._pinged = None
+            self.beat()  # a short keepalive is due again before the deadline that the timer is set to
 
     def stop(self) -> None:
         """The connection is over."""
