@@ -177,7 +177,7 @@ class Delivery:
     phase: int
     """The driver's: 0 unsent, 1 PUBLISH sent, 2 PUBREL sent (QoS 2)."""
     losses: int
-    """How many connections were lost while this message was the one being sent."""
+    """How many connections were lost while this message was in flight, and were got back at once."""
 
     def __init__(  # noqa: PLR0917 - positional for speed: one is made for each message
         self,

@@ -1,7 +1,8 @@
 """The port between the transport and an MQTT library: what a driver must do. No I/O here.
 
 A driver does not reconnect, queue, or decide; it dials when it is told, speaks MQTT, and reports. All its calls are
-made on the event loop's thread, and all its reports must be made there.
+made on the event loop's thread, and all its reports must be made there. What its library and the broker say it maps onto
+causes with `switchgear.cause.from_exception`, `from_return_code` and `from_reason_code`.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ class DriverSettings:
     Attributes:
         client_id: The MQTT client identifier; never empty.
         protocol: ``"3.1.1"`` or ``"5"``.
-        keepalive: Seconds; whole on the wire; 0 switches it off.
+        keepalive: Seconds; whole on the wire; 0 switches it off. The driver pings within it, or within what the broker
+            wants instead, and ends the connection as KEEPALIVE_TIMEOUT when no answer comes.
         connect_timeout: Seconds, each: for resolving and TCP, for TLS, for the WebSocket upgrade, for CONNACK.
         tls: For encrypted endpoints.
         will: What the broker publishes when we vanish.
         session_expiry: Seconds that the broker keeps the session after a loss (MQTT 5, 3.1.2.11.2).
         receive_maximum: How many QoS 1 and 2 messages we take before acknowledging (MQTT 5, 3.1.2.11.3).
         maximum_packet_size: Bytes; the largest packet that we take; None: MQTT's own limit.
-        ack_timeout: Seconds; an acknowledgement overdue for so long sends our own PINGREQ; None: never.
+        ack_timeout: Seconds; an acknowledgement overdue for so long has the driver ping of its own accord; None: never.
     """
 
     client_id: str
@@ -57,7 +59,8 @@ class ConnectRequest:
     Attributes:
         endpoint: Where it goes.
         clean_start: Whether the broker is to forget a session that it may have.
-        keeps_session: Whether the session is to outlive the connection.
+        keeps_session: Whether the session is to outlive the connection. With ``clean_start``, MQTT 3.1.1 has no CONNECT
+            that says both (3.1.2.4): an old session is wiped by a connection that keeps none, and CONNECT sent again.
         username: None: no credentials.
         password: Hidden in ``repr``.
         timeout: Seconds until CONNACK.
@@ -150,7 +153,7 @@ class AttemptFailed(Exception):
 
 
 class Listener(Protocol):
-    """To whom a connection reports; on the loop's thread, and never after `on_lost` or after it was closed."""
+    """To whom a connection reports; on the loop's thread, never after `on_lost` or ``abort``, or once it is disconnected."""
 
     def on_acknowledged(self, delivery: Delivery, code: int) -> None:
         """The broker has *delivery* (code below 0x80), or refuses it for ever (0x80 and above)."""
@@ -169,11 +172,14 @@ class Listener(Protocol):
         ...
 
     def on_healthy(self) -> None:
-        """The broker answered something (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK, PINGRESP)."""
+        """The broker answered something (PUBREC, SUBACK, UNSUBACK, PINGRESP); `on_acknowledged` says it of the others."""
         ...
 
     def on_lost(self, failure: Failure) -> None:
-        """The connection is over. Called at most once, and not after ``abort`` or ``disconnect``."""
+        """The connection is over. Called once, and not after ``abort`` or ``disconnect``.
+
+        A packet that MQTT does not allow ends it too, as PROTOCOL_ERROR.
+        """
         ...
 
 
@@ -213,7 +219,11 @@ class Link(Protocol):
 
 
 class Connection(Protocol):
-    """An MQTT connection from its CONNACK on."""
+    """An MQTT connection from its CONNACK on.
+
+    Calls on one that is over do nothing, but for `subscribe` and `unsubscribe`, which raise `ConnectionError`, also when
+    it ends while they wait.
+    """
 
     @property
     def session_present(self) -> bool:
@@ -258,7 +268,7 @@ class Connection(Protocol):
         ...
 
     def acknowledge(self, token: object) -> None:
-        """Acknowledge the received message that came with *token*."""
+        """Acknowledge the received message that came with *token*; None: do nothing."""
         ...
 
     def ping(self) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, Type
 
 import pytest
 from attrs import evolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from switchgear.cause import Cause, Failure, from_reason_code, from_return_code
@@ -966,7 +966,13 @@ class DriverContract:
         anything = st.lists(framed | st.binary(min_size=1, max_size=20), min_size=1, max_size=4).map(b"".join)
 
         @settings(
-            max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],  # without shrinking: where a driver hangs, each example takes `LONGEST`
+            report_multiple_bugs=False,
         )
         @given(anything)
         def run(data: bytes) -> None:
