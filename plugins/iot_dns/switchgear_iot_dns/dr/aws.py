@@ -20,6 +20,12 @@ GLOBAL: Final = "us-east-1"
 SILENCE: Final = 30.0
 """Seconds for which a service that did not answer is not asked again by who would give it up soon."""
 
+_HEADER: Final = re.compile(r"(Invalid header value) .*", re.DOTALL)
+"""What http.client says of credentials with a line feed, and then shows them: a session token too."""
+
+_BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, OSError)
+"""What botocore lets through of answers that it did not expect, and of addresses and files that it cannot use."""
+
 _DENIED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "ForbiddenException", "UnauthorizedException", "UnauthorizedOperation"}
 )
@@ -59,6 +65,7 @@ class Aws:
         self._adaptive = bounded("adaptive", 10)
         try:
             self._session = boto3.session.Session(profile_name=profile)
+            self._unreadable = (importlib.import_module("botocore.parsers").ResponseParserError, *_BROKEN)
         except self._errors.BotoCoreError as error:
             raise RegionSwitchError(f"AWS: {_line(error)}") from error
 
@@ -80,7 +87,7 @@ class Aws:
                         endpoint_url=url,
                         config=self._config(service) if is_patient else self._brisk,
                     )
-                except (self._errors.BotoCoreError, ValueError) as error:
+                except (self._errors.BotoCoreError, ValueError, OSError) as error:  # OSError: of a credential_process
                     raise RegionSwitchError(f"AWS {service} in {region}: {_line(error)}") from error
             return self._clients[key]
 
@@ -96,7 +103,7 @@ class Aws:
 
         Raises:
             MissingPermission: it was denied.
-            AwsTrouble: it was refused otherwise, or not answered in time.
+            AwsTrouble: it was refused otherwise, not answered in time, or answered with something else.
             RegionSwitchError: there are no credentials, or this boto3 is too old to know the method.
         """
         service, region = client.meta.service_model.service_name, client.meta.region_name
@@ -111,7 +118,7 @@ class Aws:
         if is_brisk and time.monotonic() - self._silent.get((service, region), -SILENCE) < SILENCE:
             raise AwsTrouble(where, "it did not answer a moment ago")
         try:
-            return function(**request)
+            told = function(**request)
         except self._errors.ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -128,6 +135,12 @@ class Aws:
         except self._errors.BotoCoreError as error:
             self._silent[service, region] = time.monotonic()
             raise AwsTrouble(where, _line(error)) from error
+        except self._unreadable as error:  # half an answer, or a page of somebody between
+            raise AwsTrouble(where, f"its answer cannot be read: {_line(error)[:200]}") from error
+        shape = client.meta.service_model.operation_model(operation).output_shape
+        if missing := [name for name in (shape.required_members if shape is not None else ()) if name not in told]:
+            raise AwsTrouble(where, f"its answer has no {missing[0]}; does a proxy answer in its place?")
+        return told
 
 
 def _account(text: str) -> str | None:
@@ -145,4 +158,5 @@ def _message(error: Any) -> str:
 
 
 def _line(error: object) -> str:
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return _HEADER.sub(r"\1: there is a line feed in the credentials or in the session token", text)

@@ -15,6 +15,8 @@ from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from switchgear_iot_dns.dr.testing import Bench
 
 
@@ -192,6 +194,69 @@ def test_no_credentials(bench: Bench, capsys: pytest.CaptureFixture[str], monkey
     assert code == 1
     assert line.startswith("switchgear: AWS: no credentials; set AWS_PROFILE")
     assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda body: body[: len(body) // 2], "its answer cannot be read: Unable to parse response"),
+        (lambda _: b"", "its answer has no HostedZone; does a proxy answer in its place?"),
+        (
+            lambda _: b"<html><body>Log in</body></html>",
+            "its answer has no HostedZone; does a proxy answer in its place?",
+        ),
+    ],
+)
+def test_an_answer_that_is_none_of_aws(
+    bench: Bench, capsys: pytest.CaptureFixture[str], change: Callable[[bytes], bytes], why: str
+) -> None:
+    """Half an answer, none, or the page of a proxy gives a traceback."""
+    bench.aws.distort("route53", change)
+    code = main(["dr", "status", "--file", str(bench.folder / "dr.toml")])
+    bench.aws.lift()
+    assert code == 1
+    assert capsys.readouterr().err.startswith(f"switchgear: GetHostedZone of route53 in us-east-1: {why}")
+
+
+def test_half_an_answer_in_the_middle_of_a_run(bench: Bench) -> None:
+    """Half of Route 53's answers after the change ends the run with a traceback, or nobody waits for the next one."""
+    bench.aws.distort("route53", lambda body: body[:90], what="GET .*/change/", times=3)
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+
+
+def test_a_session_token_with_a_line_feed(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session token that came with its line feed is shown to everybody who reads the error."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "very-secret\n")
+    code = main(["dr", "status", "--file", str(bench.folder / "dr.toml")])
+    line = capsys.readouterr().err
+    assert code == 1
+    assert line.endswith("Invalid header value: there is a line feed in the credentials or in the session token\n")
+    assert "very-secret" not in line
+
+
+def test_an_address_of_aws_that_is_none(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint with an impossible port gives a traceback."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:99999")
+    assert main(["dr", "status", "--file", str(bench.folder / "dr.toml")]) == 1
+    assert "GetHostedZone of route53 in us-east-1: its answer cannot be read: Port out of" in capsys.readouterr().err
+
+
+def test_a_credential_process_that_is_missing(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program for credentials that is not there counts as an interrupted run, exit code 130."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    (bench.folder / "aws").write_text("[profile ops]\ncredential_process = /nonexistent/login\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(bench.folder / "aws"))
+    code = main(["dr", "status", "--profile", "ops", "--file", str(bench.folder / "dr.toml")])
+    line = capsys.readouterr().err
+    assert (code, "No such file or directory: '/nonexistent/login'" in line, line.count("\n")) == (1, True, 1)
 
 
 def test_an_unknown_profile(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,6 +173,17 @@ class FakeAws:
 
         self._arm(service, None, what, lose, times)
 
+    def distort(
+        self, service: str, change: Callable[[bytes], bytes], *, what: str = "", times: int | None = None
+    ) -> None:
+        """Carry such requests out, and *change* the bodies of the answers, as a proxy in between may."""
+
+        def distort(_seen: Seen, go: Callable[[], Answer]) -> Answer:
+            told = go()
+            return Answer(told.status, change(told.body), told.kind, told.headers)
+
+        self._arm(service, None, what, distort, times)
+
     def before(self, service: str, do: Callable[[], object], *, what: str = "") -> None:
         """Call *do* once, before the first such request is answered."""
 
