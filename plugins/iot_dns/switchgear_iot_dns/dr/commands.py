@@ -95,6 +95,8 @@ def plan(
     """Show what a mode would change; read only. Exit code 1: a check failed."""
     from switchgear_iot_dns.dr import saved_plan
 
+    if out is not None:
+        saved_plan.check_place(out)
     with _operations(file, profile) as operations:
         made = operations.plan(mode)
         if out is not None:

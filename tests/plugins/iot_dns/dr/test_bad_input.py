@@ -259,6 +259,23 @@ def test_a_credential_process_that_is_missing(
     assert (code, "No such file or directory: '/nonexistent/login'" in line, line.count("\n")) == (1, True, 1)
 
 
+def test_a_plan_is_written_over_plans_only(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--out` replaces the plan file, or any other file, by a saved plan; or it does not renew an older plan."""
+    path = bench.folder / "dr.toml"
+    before = path.read_bytes()
+    code, line = refused(bench, capsys, "plan", "west", "--out", str(path))
+    assert (code, path.read_bytes()) == (2, before)
+    assert f"{path}: not overwritten; it is no plan that `switchgear dr plan --out` saved; choose another" in line
+    saved = bench.folder / "west.json"
+    saved.touch()
+    for mode in ("west", "split"):
+        assert main(["dr", "plan", mode, "--out", str(saved), "--file", str(path)]) == 0
+        assert json.loads(saved.read_text())["mode"] == mode
+    saved.write_text(saved.read_text().replace("split", "spilt"))
+    assert main(["dr", "plan", "west", "--out", str(saved), "--file", str(path)]) == 0
+    assert [each.name for each in bench.folder.glob(".west*")] == []
+
+
 def test_an_unknown_profile(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """A profile that does not exist gives a traceback."""
     code, line = refused(bench, capsys, "plan", "west", "--profile", "nobody")
