@@ -57,7 +57,7 @@ def _entry(line: bytes) -> Entry | None:
     """The entry that *line* holds; None when it holds none."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and isinstance(entry.get("entry"), str) else None
 

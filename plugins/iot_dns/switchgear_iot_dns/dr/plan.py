@@ -163,7 +163,7 @@ class Plan:
             InvalidPlanFile: it is no saved plan.
             StalePlan: it was edited since it was saved.
         """
-        if "hash" not in facts:
+        if not isinstance(facts, dict) or "hash" not in facts:
             raise InvalidPlanFile(where, "", NO_PLAN)
         told = dict(facts)
         told_hash, version = told.pop("hash"), told.get("version")

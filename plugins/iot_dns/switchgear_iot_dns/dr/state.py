@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field, frozen
 
+from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, StalePlan
 from switchgear_iot_dns.dr.plan import Plan
 
 if TYPE_CHECKING:
@@ -117,20 +118,36 @@ def key(victim: Victim) -> tuple[str, str]:
 
 
 def run_of(entries: Iterable[Entry], where: str) -> Run:
-    """The run that the entries of a journal tell; *where* names it in errors."""
-    it = iter(entries)
-    first = next(it)
-    run = Run(
-        name=first["run"],
-        plan=Plan.from_dict(first["plan"], where),
-        operator=first["operator"],
-        began_at=first["at"],
-        undoes=first.get("undoes"),
-        practice=first.get("practice", False),
-    )
-    for entry in it:
-        run.apply(entry)
+    """The run that the entries of a journal tell; *where* names it in errors.
+
+    Raises:
+        BrokenJournal: an entry, or the plan in the first, is not what this program writes.
+    """
+    number = 0
+    try:
+        for number, entry in enumerate(entries, 1):
+            if number == 1:
+                run = _began(entry, where)
+            else:
+                float(entry["at"])
+                run.apply(entry)
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidPlanFile, StalePlan) as error:
+        raise BrokenJournal(
+            where,
+            f"line {number} is no entry of this version; nothing was changed; mend it, or begin anew with --fresh",
+        ) from error
     return run
+
+
+def _began(entry: Entry, where: str) -> Run:
+    return Run(
+        name=str(entry["run"]),
+        plan=Plan.from_dict(entry["plan"], where),
+        operator=str(entry["operator"]),
+        began_at=float(entry["at"]),
+        undoes=entry.get("undoes"),
+        practice=entry.get("practice", False),
+    )
 
 
 def _resumed(run: Run, entry: Entry) -> None:

@@ -29,7 +29,7 @@ def operator() -> str:
         name = getpass.getuser()
     except (KeyError, OSError):  # no such user, as in a container
         name = "unknown"
-    return f"{name}@{socket.gethostname()}"
+    return f"{name}@{socket.gethostname()}".encode(errors="backslashreplace").decode()
 
 
 class World:

@@ -276,6 +276,16 @@ def test_a_plan_is_written_over_plans_only(bench: Bench, capsys: pytest.CaptureF
     assert [each.name for each in bench.folder.glob(".west*")] == []
 
 
+def test_an_operator_whose_name_is_no_text(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user name in another encoding ends the run with a traceback, after its journal was begun."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "J\udcfcrgen")
+    ended = bench.operations().apply("west", Wishes())
+    assert ended.code == 0
+    assert ended.run is not None
+    assert ended.run.operator.startswith("J\\udcfcrgen@")
+
+
 def test_an_unknown_profile(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """A profile that does not exist gives a traceback."""
     code, line = refused(bench, capsys, "plan", "west", "--profile", "nobody")
@@ -315,6 +325,39 @@ def test_a_damaged_journal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(BrokenJournal, match="line 4 is damaged; nothing was changed"):
         bench.operations().apply("east", Wishes())
     assert bench.regions() == {ONE: WEST, TWO: WEST}
+    assert bench.operations().apply("east", Wishes(fresh=True)).code == 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b'{"entry":"nonsense","at":1}',
+        b'{"entry":"started","at":1,"phase":"NOPE"}',
+        b'{"entry":"started","phase":"CHANGE"}',
+        b'{"entry":"disconnected","at":1}',
+        b'{"entry":"noted","at":"soon","note":"x"}',
+    ],
+)
+def test_an_entry_of_another_version(bench: Bench, capsys: pytest.CaptureFixture[str], entry: bytes) -> None:
+    """An entry that this program does not write gives a traceback, or --fresh does not get past it."""
+    assert bench.operations().apply("west", Wishes()).code == 0
+    path = bench.journals()[0]
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([lines[0], entry, *lines[1:]]))
+    code = main(["dr", "status", "--file", str(bench.folder / "dr.toml")])
+    assert (code, "line 2 is no entry of this version; nothing was changed" in capsys.readouterr().err) == (2, True)
+    assert bench.operations().apply("east", Wishes(fresh=True)).code == 0
+
+
+@pytest.mark.parametrize("plan", [5, {"version": 1, "hash": "edited"}, {"version": 2, "hash": "newer"}])
+def test_a_journal_whose_plan_was_edited(bench: Bench, plan: object) -> None:
+    """A journal with another plan gives a traceback, or is a stale plan that --fresh does not get past."""
+    assert bench.operations().apply("west", Wishes()).code == 0
+    path = bench.journals()[0]
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(json.dumps({**json.loads(first), "plan": plan}).encode() + b"\n" + rest)
+    with pytest.raises(BrokenJournal, match="line 1 is no entry of this version"):
+        bench.operations().apply("east", Wishes())
     assert bench.operations().apply("east", Wishes(fresh=True)).code == 0
 
 
