@@ -51,7 +51,7 @@ def load(path: Path) -> Settings:
         raise InvalidPlanFile(str(path), "", error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
         raise InvalidPlanFile(str(path), "", "it is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides TOMLDecodeError: numbers and nesting that Python bounds
         raise InvalidPlanFile(str(path), "", f"it is no TOML: {error}") from error
     return _Reader(path).settings(data, hashlib.sha256(raw).hexdigest())
 
@@ -74,7 +74,7 @@ class _Reader:
             for name, each in self._table("regions", data.get("regions", {})).items()
         }
         journal = data.get("journal", JOURNAL)
-        if not isinstance(journal, str) or not journal:
+        if not isinstance(journal, str) or not journal or "\0" in journal:
             raise self.error("journal", f"{checks.show(journal)} is no path")
         handshake = self._make(Handshake, "handshake", data.get("handshake", {}))
         return Settings(
@@ -102,7 +102,12 @@ class _Reader:
             clients = self._make(Clients, f"{key}.clients", table.pop("clients", {}))
             if clients.file is not None:
                 clients = attrs.evolve(clients, file=self._beside(clients.file))
-            domains[host_name(name)] = self._make(Domain, key, table, clients=clients)
+            if host_name(name) in domains:
+                raise self.error(key, "it is there twice; upper case and a dot at the end make no other name")
+            domain = self._make(Domain, key, table, clients=clients)
+            if (region := domain.region_of(name)) is not None:
+                raise self.error(f"{key}.targets.{region}", "it is the domain itself; a CNAME leads to another name")
+            domains[host_name(name)] = domain
         if not domains:
             raise self.error("domains", "it is empty; name at least one domain")
         return domains
@@ -116,7 +121,7 @@ class _Reader:
                 known = domains.get(host_name(domain))
                 if known is None:
                     raise self.error(key, f"there is no such domain; the file has {_listed(domains)}")
-                if region not in known.targets:
+                if not isinstance(region, str) or region not in known.targets:
                     raise self.error(
                         key, f"{checks.show(region)} is no region of its targets; they are {_listed(known.targets)}"
                     )

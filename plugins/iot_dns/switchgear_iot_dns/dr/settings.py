@@ -40,8 +40,10 @@ def is_region(text: object) -> bool:
 
 
 def is_host_name(text: object) -> bool:
-    """Whether *text* is written like a DNS name of at least two labels."""
-    return isinstance(text, str) and len(text) <= 253 and _NAME.fullmatch(host_name(text)) is not None
+    """Whether *text* is written like a DNS name of at least two labels; an IPv4 address is none."""
+    if not isinstance(text, str) or len(text) > 253 or _NAME.fullmatch(host_name(text)) is None:
+        return False
+    return not host_name(text).rpartition(".")[2].isdigit()
 
 
 def _is_place(pattern: re.Pattern[str], value: object) -> bool:
