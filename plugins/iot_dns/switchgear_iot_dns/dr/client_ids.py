@@ -145,7 +145,7 @@ def from_presence(text: str, where: str) -> Presence:
                 version=int(facts["version"]),
                 connected=bool(facts["connected"]),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             if number == len(lines):
                 break
             raise InvalidClientId(line[:80], f"{where}, line {number}", "is no line of `dr watch`") from None

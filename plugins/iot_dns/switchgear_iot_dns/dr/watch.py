@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import threading
 import time
@@ -17,8 +19,8 @@ from switchgear.cli.interrupts import Interrupts
 from switchgear.cli.notes import Notes
 from switchgear.cli.options import Connection, connecting
 
-from switchgear_iot_dns.dr.client_ids import presence_line
-from switchgear_iot_dns.dr.errors import InvalidPlanFile
+from switchgear_iot_dns.dr.client_ids import from_presence, presence_line
+from switchgear_iot_dns.dr.errors import InvalidClientId, InvalidPlanFile
 from switchgear_iot_dns.dr.settings import is_region
 
 if TYPE_CHECKING:
@@ -29,14 +31,28 @@ FILTERS: Final = ("$aws/events/presence/connected/+", "$aws/events/presence/disc
 
 TICK: Final = 1.0
 
+_LONGEST: Final = 4096
+"""Bytes that no line of a presence file has: a client id has at most 128 characters."""
+
 
 class Collector:
     """Appends events to a file, each with one write, so that several processes may share it."""
 
     def __init__(self, region: str, out: Path) -> None:
+        """Open *out*, made if it is missing, and cut a torn last line off: what comes behind it could not be read.
+
+        Raises:
+            InvalidPlanFile: it cannot be written, or holds something else than events.
+        """
         self._region = region
         try:
+            if out.is_file():
+                torn = _torn(out)
+                if torn is not None:
+                    os.truncate(out, torn)
             self._file = out.open("ab", buffering=0)
+        except InvalidClientId as error:
+            raise InvalidPlanFile(str(out), "", f"{error}; choose another --out") from error
         except OSError as error:
             raise InvalidPlanFile(str(out), "", error.strerror or str(error)) from error
         self.written = 0
@@ -46,15 +62,18 @@ class Collector:
         """Write one event; what is none is left out."""
         try:
             event = json.loads(message.payload)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         line = presence_line(self._region, event) if isinstance(event, dict) else None
         if line is None:
             return
+        data = line.encode() + b"\n"
         try:
-            self._file.write(line.encode() + b"\n")
+            why = None if self._file.write(data) == len(data) else os.strerror(errno.ENOSPC)
         except OSError as error:
-            complain(f"{self._file.name}: {error.strerror or error}")
+            why = error.strerror or str(error)
+        if why is not None:
+            complain(f"{self._file.name}: {why}")
             self.failed.set()
             return
         self.written += 1
@@ -63,6 +82,24 @@ class Collector:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _torn(out: Path) -> int | None:
+    """How many bytes of the presence file *out* are whole lines, where its last one is torn; None where none is.
+
+    Raises:
+        InvalidClientId: its first line is no event, so that it is another file.
+    """
+    with out.open("rb") as file:
+        first = file.readline(_LONGEST)
+        if first.endswith(b"\n"):
+            from_presence(f"{first.decode(errors='replace')}\n", str(out))
+        elif len(first) == _LONGEST or first[:1] not in {b"", b"{"}:
+            raise InvalidClientId(first[:80].decode(errors="replace"), f"{out}, line 1", "is no line of `dr watch`")
+        size = file.seek(0, os.SEEK_END)
+        start = file.seek(max(0, size - _LONGEST))
+        tail = file.read()
+    return None if not tail or tail.endswith(b"\n") else start + tail.rfind(b"\n") + 1
 
 
 @connecting

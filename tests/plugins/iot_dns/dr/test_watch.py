@@ -7,16 +7,18 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from switchgear.cli.app import main
 from switchgear.testing import ThreadedBroker
 from switchgear_iot_dns.dr import client_ids
+from switchgear_iot_dns.dr.errors import InvalidPlanFile
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TWO, WEST
+from switchgear_iot_dns.dr.watch import Collector
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     from switchgear_iot_dns.dr.testing import Bench
 
 
@@ -58,6 +60,27 @@ def test_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "'nowhere' is no region such as us-east-1" in capsys.readouterr().err
     assert main(["dr", "watch", EAST, "mqtt://127.0.0.1:1", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"switchgear: {tmp_path}: Is a directory\n"
+
+
+def test_a_torn_line_does_not_spoil_those_behind_it(tmp_path: Path) -> None:
+    """What is collected after a kill in the middle of a line cannot be read."""
+    out = tmp_path / "seen.jsonl"
+    line = client_ids.presence_line(EAST, json.loads(event("press-1", "connected", 0)))
+    for torn in ("", '{"region": "us-e'):
+        for whole in ("", f"{line}\n"):
+            out.write_text(whole + torn)
+            Collector(EAST, out).close()
+            assert out.read_text() == whole
+
+
+@pytest.mark.parametrize("text", ["[zone]\n", "[zone]", "press-1\npress-2\n", "x" * 5000, '{"a": 1}\n'])
+def test_another_file_is_left_alone(tmp_path: Path, text: str) -> None:
+    """Events are written behind a plan file, a list of ids or anything else that `--out` names by mistake."""
+    out = tmp_path / "dr.toml"
+    out.write_text(text)
+    with pytest.raises(InvalidPlanFile, match=r"line 1: .*is no line of `dr watch`; choose another --out"):
+        Collector(EAST, out)
+    assert out.read_text() == text
 
 
 def test_a_switch_by_presence(bench: Bench) -> None:
