@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    import threading
+from typing import Protocol
 
 
 class Clock(Protocol):
@@ -35,4 +33,4 @@ class RealClock:
 
     def wait(self, seconds: float, stop: threading.Event) -> bool:
         """See `Clock.wait`."""
-        return stop.wait(max(0.0, seconds))
+        return stop.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX))

@@ -243,13 +243,12 @@ def _confirm(made: Plan, takes: str, *, settings_path: str, yes: bool, json: boo
 
 
 def _tell_plan(made: Plan, operations: Operations, *, as_json_line: bool) -> None:
-    from switchgear_iot_dns.dr.plan import estimate
+    from switchgear_iot_dns.dr.plan import estimate, takes
 
-    seconds = estimate(made, operations.settings)
     if as_json_line:
-        write_line(as_json({**made.as_dict(), "estimate_s": seconds}))
+        write_line(as_json({**made.as_dict(), "estimate_s": estimate(made, operations.settings)}))
     else:
-        _print_plan(made, f"about {seconds:.0f} s")
+        _print_plan(made, takes(made, operations.settings))
 
 
 def _print_plan(made: Plan, takes: str) -> None:

@@ -27,7 +27,7 @@ from switchgear_iot_dns.dr.errors import (
 from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.phases import Runner, pacer_of
-from switchgear_iot_dns.dr.plan import Plan, check_fresh, estimate, inverse
+from switchgear_iot_dns.dr.plan import Plan, check_fresh, inverse, takes
 from switchgear_iot_dns.dr.regions import Regions
 from switchgear_iot_dns.dr.state import Outcome, Phase, Run, run_of
 from switchgear_iot_dns.dr.world import operator
@@ -194,7 +194,7 @@ class Operations:
             regions = self._regions(plan)
             for victim in {victim.source: victim for victim in run.victims}.values():
                 regions.unanswered(victim)  # a missing permission is an error now, and not after the switch
-        if not self.confirm(plan, f"about {estimate(plan, self.settings):.0f} s"):
+        if not self.confirm(plan, takes(plan, self.settings)):
             return Ended(code=REFUSED, text="nothing was changed", plan=plan)
         if undoes is not None:
             self._abandon(undoes, f"undone by run {run.name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ class Pacer:
     def __init__(self, rates: Mapping[tuple[str, str], float], clock: Clock) -> None:
         self._least = {key: 1 / rate for key, rate in rates.items()}
         self._next = dict.fromkeys(rates, 0.0)
-        self._gone = dict.fromkeys(rates, 0.0)
+        self._gone = dict.fromkeys(rates, -math.inf)
         self._clock = clock
         self._lock = threading.Lock()
         self.stop = threading.Event()

@@ -178,11 +178,17 @@ class Runner:
         if self.run.has(Phase.GRACE):
             return
         since = self.run.finished[Phase.ANSWER]
-        left = since + self.run.plan.old_ttl + self.settings.waits.resolvers - self.clock.now()
+        whole = self.run.plan.old_ttl + self.settings.waits.resolvers
+        left = min(whole, since + whole - self.clock.now())  # a clock that was put back makes it no longer
         self._begin(Phase.GRACE, max(0.0, left))
         total = int(max(0.0, left))
         end = self.clock.monotonic() + left
         while (rest := end - self.clock.monotonic()) > 0:
+            if self.clock.monotonic() >= self._end:
+                raise Incomplete(
+                    f"DNS is switched, but the {self.settings.waits.total:g} s of waits.total were over {rest:.0f} s before"
+                    f" resolvers have to forget the old record (TTL {self.run.plan.old_ttl} s); nobody was disconnected"
+                )
             self.show.progress(total - int(rest), total)
             self._pause(min(rest, 1.0))
         self._finish(Phase.GRACE)

@@ -284,6 +284,13 @@ def estimate(plan: Plan, settings: Settings) -> float:
     return TYPICAL_INSYNC + plan.old_ttl + settings.waits.resolvers + canary + kicking
 
 
+def takes(plan: Plan, settings: Settings) -> str:
+    """The estimate in words, and what follows where it is longer than the run may last."""
+    seconds, total = estimate(plan, settings), settings.waits.total
+    more = f", and stops after the {total:g} s of waits.total; apply again goes on then" if seconds > total else ""
+    return f"about {min(seconds, 1e9):.0f} s{more}"
+
+
 def check_fresh(saved: Plan, now: Plan) -> None:
     """Raise `StalePlan`, naming the first difference, unless *saved* still says what *now* says."""
     if saved.digest != now.digest:

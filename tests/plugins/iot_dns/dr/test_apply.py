@@ -18,6 +18,7 @@ from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import CHANGE, DELETE, EAST, EVERYBODY, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
     from switchgear_iot_dns.dr.plan import Plan
@@ -191,6 +192,39 @@ def test_resolvers_get_the_old_ttl_and_the_grace(bench: Bench) -> None:
     answered = next(e["at"] for e in entries if e["entry"] == "finished" and e["phase"] == "ANSWER")
     first = next(e["at"] for e in entries if e["entry"] == "disconnecting")
     assert first - answered >= 300 + 30
+
+
+def test_a_clock_that_is_put_back_does_not_lengthen_the_grace(bench: Bench) -> None:
+    """A run that is gone on with after the clock was put back by a day waits for a day."""
+    bench.set_records({ONE: EAST, TWO: EAST}, ttl=300)
+    wait = bench.clock.wait
+
+    def put_back(seconds: float, stop: threading.Event) -> bool:
+        bench.clock.wait = wait  # type: ignore[method-assign]  # once
+        raise KeyboardInterrupt
+
+    bench.clock.wait = put_back  # type: ignore[method-assign]  # the first wait of a run is in the grace
+    with pytest.raises(KeyboardInterrupt):
+        bench.operations().apply("west", Wishes())
+    bench.clock._time -= 86400
+    assert bench.operations().apply("west", Wishes()).code == 0
+    assert sum(bench.clock.waits) < 400
+
+
+def test_the_whole_run_has_a_deadline_in_the_grace_too(bench: Bench) -> None:
+    """A TTL that is longer than waits.total holds the run for longer; or the run cannot go on afterwards."""
+    bench.set_records({ONE: EAST, TWO: EAST}, ttl=86400)
+    began = bench.clock.now()
+    ended = bench.operations().apply("west", Wishes())
+    assert bench.clock.now() - began < 7300
+    assert ended.code == 6
+    assert "the 7200 s of waits.total were over" in ended.text
+    assert bench.aws.count("iotdata", DELETE) == 0
+    assert bench.confirmed[-1].endswith("and stops after the 7200 s of waits.total; apply again goes on then")
+    while (ended := bench.operations().apply("west", Wishes())).code == 6:
+        assert bench.clock.now() - began < 100_000
+    assert ended.code == 0
+    assert bench.clock.now() - began > 86400
 
 
 def test_a_record_that_is_written_otherwise_is_the_same(bench: Bench) -> None:

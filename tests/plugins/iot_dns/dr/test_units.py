@@ -110,6 +110,23 @@ def test_the_real_clock_ends_a_wait_when_it_is_stopped() -> None:
     assert RealClock().wait(600, stop) is True
 
 
+def test_the_real_clock_takes_any_wait() -> None:
+    """The wait that a tiny rate of a plan file means is an error of the system's clock."""
+    from switchgear_iot_dns.dr.clock import RealClock
+
+    stop = threading.Event()
+    stop.set()
+    assert RealClock().wait(1e300, stop) is True
+
+
+def test_the_first_slot_of_a_slow_budget_is_at_once() -> None:
+    """How long the machine has been up decides when the first client may go."""
+    clock = SteppingClock()
+    clock._time = 1.0
+    Pacer({D: 1e-3}, clock).take(D)
+    assert sum(clock.waits) <= 0
+
+
 # Client ids
 
 
@@ -161,6 +178,14 @@ def test_a_torn_last_event_is_left_out() -> None:
     """A presence file that is being written cannot be read."""
     text = event("a", "connected", 100, 0) + '\n{"region": "us-e'
     assert client_ids.from_presence(text, "seen").connected(EAST) == ("a",)
+
+
+@pytest.mark.parametrize("wrong", ['"version": Infinity', '"version": ' + "[" * 50_000, '"at": "soon"'])
+def test_a_presence_line_that_is_none_is_named(wrong: str) -> None:
+    """A number that no event has, or nesting without end, gives a traceback."""
+    line = '{"region": "us-east-1", "client_id": "a", "connected": true, "at": 1, "version": 0, ' + wrong + "}"
+    with pytest.raises(InvalidClientId, match=r"line 1: .*is no line of `dr watch`"):
+        client_ids.from_presence(f"{line}\n", "seen")
 
 
 @pytest.mark.parametrize("told", [{}, {"clientId": "a"}, {"clientId": 1, "eventType": "connected", "timestamp": 1}])
