@@ -205,7 +205,10 @@ def parse_uri(uri: str) -> Endpoint:
     try:
         port = parts.port
     except ValueError:
-        raise InvalidURI(uri, "the port is no number from 1 to 65535") from None
+        why = "the port is no number from 1 to 65535"
+        if _is_bare_ipv6(parts.netloc.rpartition("@")[2]):
+            why = "an IPv6 address needs brackets, as in [::1]:1883"
+        raise InvalidURI(uri, why) from None
     if parts.fragment:
         raise InvalidURI(uri, "a fragment (#...) means nothing here")
     if not host:
@@ -269,6 +272,17 @@ def _with_options(uri: str, endpoint: Endpoint, query: str) -> Endpoint:
         else:
             raise InvalidOption(name, f"is unknown in {InvalidURI(uri, '').uri!r}", valid=OPTIONS)
     return endpoint
+
+
+def _is_bare_ipv6(authority: str) -> bool:
+    """Whether *authority* is an IPv6 address without brackets, with or without a port."""
+    for text in (authority, authority.rpartition(":")[0]):
+        try:
+            ipaddress.IPv6Address(text)
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 def _seconds(name: str, value: str) -> float:
