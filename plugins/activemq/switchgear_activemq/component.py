@@ -16,6 +16,7 @@ from switchgear.endpoint import OPTIONS as OWN_OPTIONS
 from switchgear.endpoint import Endpoint, parse_uri
 from switchgear.errors import InvalidOption, InvalidURI, redact
 
+from switchgear_activemq.options import find
 from switchgear_activemq.uri import Note
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def place(leaf: Leaf) -> Place:
                 if timeout is None:
                     notes.append(Note(name, "no limit is no choice here; the transport's connect_timeout counts"))
         else:
-            raise InvalidOption(name, "neither ActiveMQ's client nor Switchgear has it for a component", valid=VALID)
+            why = "neither ActiveMQ's client nor Switchgear has it for a component"
+            if find(name) is not None or name.startswith("nested."):
+                why += "; an option of the list stands behind its parentheses: failover:(URI,URI)?NAME=VALUE"
+            raise InvalidOption(name, why, valid=VALID)
     endpoint = _parse(leaf, f"{base}?{urlencode(own)}" if own else base)
     if timeout is not None and endpoint.connect_timeout is None:
         endpoint = evolve(endpoint, connect_timeout=timeout)

@@ -253,8 +253,9 @@ def _decision(reading: Reading, name: str, group: Group) -> Decision:
 def _about_delays(backoff: object) -> str:
     if not isinstance(backoff, Listed):
         return "no delay is written: the transport's back-off counts"
-    if backoff.multiplier == 1:
-        return f"each delay is {backoff.initial / 2:g} to {backoff.initial:g} s"
+    longest = min(backoff.initial, backoff.cap)
+    if backoff.multiplier == 1 or backoff.initial >= backoff.cap:
+        return f"each delay is {longest / 2:g} to {longest:g} s"
     return f"delays grow from {backoff.initial:g} s by {backoff.multiplier:g} to {backoff.cap:g} s; half to all of each is waited"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given
@@ -163,6 +164,15 @@ def test_unknown_component_option() -> None:
 
 
 @pytest.mark.parametrize(
+    "uri", ["failover:tcp://a:1,tcp://b:2?Randomize=false", "failover:(tcp://a:1?nested.trace=true)"]
+)
+def test_an_option_of_the_list_at_a_component(uri: str) -> None:
+    """Who forgets the parentheses, or writes a list's option inside, is told where it belongs."""
+    with pytest.raises(InvalidOption, match=re.escape("failover:(URI,URI)?NAME=VALUE")):
+        plan(read(uri))
+
+
+@pytest.mark.parametrize(
     "component", ["tcp://a:0", "tcp://a:65536", "tcp://a:1/x", "tcp://", "tcp://a b", "tcp://a:1#f", "tcp://a:x"]
 )
 def test_bad_components(component: str) -> None:
@@ -239,6 +249,20 @@ def test_each_delay_replaces_the_policy(name: str) -> None:
     """Each of the delay options, written with its default, is enough to replace the policy by ActiveMQ's."""
     value = str(OPTIONS[name].default).lower()
     assert planned(f"{name}={value}").group.backoff == Listed()
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("initialReconnectDelay=100&maxReconnectDelay=400", "delays grow from 0.1 s by 2 to 0.4 s"),
+        ("initialReconnectDelay=100&maxReconnectDelay=50", "each delay is 0.025 to 0.05 s"),
+        ("initialReconnectDelay=100&useExponentialBackOff=false", "each delay is 0.05 to 0.1 s"),
+    ],
+)
+def test_delays_in_words(query: str, told: str) -> None:
+    """The words about the delays are true also where the longest delay is below the first."""
+    (decision,) = (d for d in planned(query).decisions if d.option == "initialReconnectDelay")
+    assert decision.what.startswith(told)
 
 
 @pytest.mark.parametrize("value", ["0.5", "0", "-2", "NaN", "Infinity"])
