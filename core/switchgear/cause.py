@@ -86,7 +86,7 @@ TABLE: Final[dict[Cause, tuple[Policy, str]]] = {
     Cause.CONNECT_TIMEOUT: (_T, "check address, port and firewall"),
     Cause.CONNECTION_LOST: (_T, "the network or the broker went away"),
     Cause.CLOSED_BY_BROKER: (_T, "see the broker's log; a duplicate client id or a forbidden topic are usual reasons"),
-    Cause.KEEPALIVE_TIMEOUT: (_T, "the peer is dead or the link is cut"),
+    Cause.KEEPALIVE_TIMEOUT: (_T, "the peer is dead or hangs (is its disk full?), or the link is cut"),
     Cause.TLS_TIMEOUT: (_T, "check that this port speaks TLS"),
     Cause.TLS_FAILED: (_T, "check that this port speaks TLS, and its versions"),
     Cause.CERTIFICATE_INVALID: (_F, "check ca_file: it must hold the CA that signed the broker's certificate"),

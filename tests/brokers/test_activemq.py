@@ -37,6 +37,43 @@ def failover(relays: list[Relay]) -> str:
     return f"failover:({','.join(relay.uri.replace('mqtt:', 'tcp:') for relay in relays)})"
 
 
+SMALL = """<beans xmlns="http://www.springframework.org/schema/beans"
+  xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="
+  http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans.xsd
+  http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+<bean class="org.springframework.beans.factory.config.PropertyPlaceholderConfigurer"/>
+<broker xmlns="http://activemq.apache.org/schema/core" useJmx="false" dataDirectory="${switchgear.data}">
+ <persistenceAdapter>
+  <kahaDB directory="${switchgear.store}" journalMaxFileLength="64kb" cleanupInterval="300" checkpointInterval="200"/>
+ </persistenceAdapter>
+ <systemUsage><systemUsage><storeUsage><storeUsage limit="1 mb"/></storeUsage></systemUsage></systemUsage>
+ <transportConnectors><transportConnector uri="mqtt://127.0.0.1:${switchgear.port}"/></transportConnectors>
+</broker></beans>"""
+"""A pair whose store takes one megabyte; then it stops reading."""
+
+
+def test_a_full_store_loses_nothing(require_brokers: Callable[[str], None], tmp_path: Path) -> None:
+    """While the store is full messages wait in the outbox; when a subscriber has made room all of them arrive."""
+    require_brokers("activemq")
+    events = Events()
+    heard: set[str] = set()
+    patience = {"ack_timeout": 1.0, "connect_timeout": 1.0}
+    with ActiveMQPair(tmp_path, configuration=SMALL) as pair:
+        with switchgear.connect(pair.failover_uri, client_id="reader-full") as reader:
+            reader.subscribe("full/a", lambda message: heard.add(message.text[:3])).wait_ready(60)
+        with switchgear.connect(
+            pair.failover_uri, client_id="press-full", on_event=events.append, **patience
+        ) as writer:
+            deliveries = [writer.publish("full/a", f"{n:03}" + 10_000 * "x") for n in range(300)]
+            wait_until(lambda: Cause.KEEPALIVE_TIMEOUT.value in events.endings(), writer.explain)
+            assert writer.depth > 100
+            with switchgear.connect(pair.failover_uri, client_id="reader-full") as reader:
+                reader.subscribe("full/a", lambda message: heard.add(message.text[:3]))
+                writer.drain(60)
+                wait_until(lambda: len(heard) == 300, reader.explain)
+        assert all(delivery.state is switchgear.DeliveryState.ACKNOWLEDGED for delivery in deliveries)
+
+
 @pytest.mark.parametrize("first", ["publisher", "subscriber"])
 def test_whoever_is_first_at_the_standby(activemq_pair: ActiveMQPair, relay: MakeRelay, first: str) -> None:
     """Through 4 take-overs, whichever side comes first, the subscriber hears everything, also what it was away for."""
