@@ -97,7 +97,7 @@ class Fleet:
     Formula: with ``w = max(1, 25 / R)``, ``b = R * w`` and ``m = (sqrt(b + 6.25) - 2.5)**2 / w`` the period is
     ``W = max(0.04, N / m)``, for N = 1 ``max(0.04, 1.1 / R)``. One phase, uniform in [0, W), is drawn for each outage;
     then there is one sweep each W; missed slots are skipped; there is no cap; so too at startup.
-    The budget: at most b CONNECT packets to one broker in any w seconds. Source: `../shared/design.md`, Back-off.
+    The budget: at most b CONNECT packets to one broker in any w seconds. Source: the page "Back-off".
     """
 
     clients: int

@@ -74,7 +74,7 @@ class Endpoint:
         path: The WebSocket path; empty for TCP.
         priority: Smaller is preferred; counted from 0.
         address: An IP address, or another name, to dial in place of ``host``; TLS still checks ``host``.
-        connect_timeout: Seconds for one attempt here; None: the transport's.
+        connect_timeout: Seconds for each step of an attempt here; None: the transport's.
         group: Name of the group that it belongs to.
     """
 

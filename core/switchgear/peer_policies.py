@@ -1,6 +1,6 @@
 """When other clients try again after a loss, as `Backoff` policies: for the simulator and the benches. Pure.
 
-Sources: `../shared/facts/failover.md`, tables A1, A2 and A4 (sources of the clients, read in 2026; awscrt also measured).
+Sources: the clients' own, as "Beside other clients" names them (read in 2026; awscrt also measured).
 """
 
 from __future__ import annotations
