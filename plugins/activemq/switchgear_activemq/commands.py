@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from switchgear.cli.screen import print_table
 from switchgear.errors import ConfigurationError, redact
 
 from switchgear_activemq.amazon_mq import commands as amazon_mq
@@ -96,13 +97,9 @@ def _note(note: Note) -> dict[str, object]:
 
 
 def _print(reading: Reading, made: Plan) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     shown = as_dict(reading, made)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{shown['uri']}")
-    console.print(f"session {shown['session']}, MQTT {shown['protocol']}; endpoints:")
+    typer.echo(shown["uri"])
+    typer.echo(f"session {shown['session']}, MQTT {shown['protocol']}; endpoints:")
     for endpoint in made.group.endpoints:
         facts = [f"priority {endpoint.priority}"]
         if endpoint.address:
@@ -111,14 +108,14 @@ def _print(reading: Reading, made: Plan) -> None:
             facts.append(f"connect timeout {endpoint.connect_timeout:g} s")
         if endpoint.username is not None:
             facts.append(f"user {endpoint.username}")
-        console.print(f"  {endpoint} ({', '.join(facts)})")
-    table = Table("option", "value", "from", "what is done with it")
+        typer.echo(f"  {endpoint} ({', '.join(facts)})")
+    rows = []
     above = ""
     for decision in made.decisions:
         option = _option(decision)
         what = "(as above)" if decision.what == above else decision.what
-        table.add_row(decision.option, json.dumps(option["value"]), str(option["from"]), what)
+        rows.append((decision.option, json.dumps(option["value"]), str(option["from"]), what))
         above = decision.what
-    console.print(table, soft_wrap=False)
+    print_table(("option", "value", "from", "what is done with it"), rows)
     for note in made.notes:
-        console.print(f"note: {redact(note.part)}: {note.why}")
+        typer.echo(f"note: {redact(note.part)}: {note.why}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import typer
@@ -9,10 +10,10 @@ from switchgear_activemq.options import OPTIONS
 from typer.testing import CliRunner, Result
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, columns: int = 200) -> Result:
     app = typer.Typer()
     register_commands(app)
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["activemq", *arguments])
+    return CliRunner(env={"COLUMNS": str(columns)}).invoke(app, ["activemq", *arguments])
 
 
 def test_explain() -> None:
@@ -21,11 +22,20 @@ def test_explain() -> None:
     assert result.exit_code == 0
     assert "mqtts://a:8883 (priority 0, connect timeout 2.5 s, user user)" in result.stdout
     assert "secret" not in result.output
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
+    rows = [re.split(r"  +", line) for line in result.stdout.splitlines()]
     assert {row[0]: row[2] for row in rows if row[0] in OPTIONS} == {
         name: "URI" if name == "timeout" else "default" for name in OPTIONS
     }
     assert "note: timeout: it bounds how long a JMS send may block" in result.stdout
+
+
+def test_explain_in_a_pipe() -> None:
+    """In a pipe each option is one line, however narrow the terminal is that nobody looks at."""
+    result = run("explain", "failover:(ssl://b:8883)", columns=40)
+    (row,) = (line for line in result.stdout.splitlines() if line.startswith("trackMessages"))
+    assert row.endswith(
+        "the outbox keeps every message until a broker has acknowledged it, which is what this asks for"
+    )
 
 
 def test_explain_json() -> None:
