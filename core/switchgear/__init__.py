@@ -48,6 +48,7 @@ from switchgear.errors import (
     UnknownPlugin,
     UnreadableFile,
     WouldDeadlock,
+    WrongLoop,
 )
 from switchgear.failback import Failback
 from switchgear.health import EndpointHealth
@@ -133,6 +134,7 @@ __all__ = [
     "Will",
     "Window",
     "WouldDeadlock",
+    "WrongLoop",
     "__version__",
     "aio",
     "connect",

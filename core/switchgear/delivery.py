@@ -7,17 +7,18 @@ that nobody waits for.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import define, field
 
 from switchgear.deadline import Deadline
-from switchgear.errors import Forked, SwitchgearError, WouldDeadlock
+from switchgear.errors import Forked, SwitchgearError, TransportClosed, WouldDeadlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -49,6 +50,9 @@ class DeliveryState(enum.StrEnum):
         return self not in _LIVING
 
 
+LOOK: Final = 1.0
+"""Seconds between two looks of a waiting thread at what nobody tells it: the end of a loop whose transport was not closed."""
+
 _LIVING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED, DeliveryState.SENT})
 
 
@@ -79,11 +83,26 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
+def _waker(future: asyncio.Future[None]) -> Callable[[], None]:
+    """What settles *future*, from any thread."""
+    loop = future.get_loop()
+
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake() -> None:
+        if _running_loop() is loop:
+            settle()
+        else:
+            with contextlib.suppress(RuntimeError):  # that loop has ended: nobody waits any more
+                loop.call_soon_threadsafe(settle)
+
+    return wake
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    return asyncio._get_running_loop()  # as get_running_loop(), which raises where there is none
 
 
 @define(eq=False)
@@ -115,6 +134,11 @@ class Waits:
             where = "the event loop"
         if where:
             raise WouldDeadlock(call, where)
+
+    def check_loop(self, call: str) -> None:
+        """Raise `TransportClosed` where the loop that served the transport has ended: nothing will come any more."""
+        if self.loop is not None and self.loop.is_closed():
+            raise TransportClosed(call, what="the event loop of this transport has ended")
 
     def check_process(self, call: str) -> None:
         """Raise `Forked` in a child of the process that made the transport."""
@@ -248,6 +272,7 @@ class Delivery:
 
         Raises:
             TimeoutError: it ran out; the message stays accepted and goes on.
+            TransportClosed: a durable outbox kept it when the transport was closed; or its event loop has ended.
             MessageError: what ended the message otherwise: `Expired`, `Cancelled`, `Refused`, `Dropped`.
             GaveUp: the transport has stopped trying; the message stays in the outbox.
             WouldDeadlock: called from a hook, a handler or the event loop.
@@ -304,27 +329,26 @@ class Delivery:
                     break
                 if waits.failure is not None:
                     raise waits.failure
+                waits.check_loop(call)
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError(f"{call}: not yet after {timeout:g} s; the message is {self.state.value}")
-                event.wait(left)
+                event.wait(LOOK if left is None else min(left, LOOK))
                 event.clear()
         finally:
             waits.unpark(event.set)
             self._unwatch(event.set)
 
     def __await__(self) -> Generator[Any, None, None]:
-        """Wait, on the loop of its transport, as `wait` does in threads."""
+        """Wait, on any event loop, as `wait` does in threads."""
         waits = self._waits
         while not self._state.is_final:
+            waits.check_process("await delivery")
             if waits.failure is not None:
                 raise waits.failure
+            waits.check_loop("await delivery")
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-            def wake(future: asyncio.Future[None] = future) -> None:
-                if not future.done():
-                    future.set_result(None)
-
+            wake = _waker(future)
             waits.park(wake)
             self._watch(wake)
             try:

@@ -24,8 +24,9 @@ The tree::
     │   ├── Dropped
     │   └── Refused
     ├── SubscriptionRefused                       the broker answered SUBACK with a failure code
-    ├── TransportClosed                           a call after ``close``
+    ├── TransportClosed                           a call after ``close``, or after its event loop has ended
     ├── WouldDeadlock                             a blocking call from a hook, a handler or the event loop
+    ├── WrongLoop                                 a call of an AsyncTransport from another thread or loop
     ├── Forked                                    a call in a child process of ``fork``
     └── InternalError                             a bug of ours: please report it
 
@@ -251,11 +252,11 @@ class SubscriptionRefused(SwitchgearError):
 class TransportClosed(SwitchgearError):
     """The transport was closed; make a new one. ``kept`` is the outbox file that messages stay in, if there is one."""
 
-    def __init__(self, call: str, *, kept: str | None = None) -> None:
+    def __init__(self, call: str, *, kept: str | None = None, what: str = "this transport is closed") -> None:
         self.call = call
         self.kept = kept
         where = f"; its messages stay in {kept!r}, for the next transport on that file" if kept else ""
-        super().__init__(f"{call}: this transport is closed{where}; make a new one with switchgear.connect()")
+        super().__init__(f"{call}: {what}{where}; make a new one with switchgear.connect()")
 
 
 class WouldDeadlock(SwitchgearError):
@@ -265,6 +266,18 @@ class WouldDeadlock(SwitchgearError):
         self.call = call
         self.where = where
         super().__init__(f"{call} would wait for itself: it was called from {where}; do it from a thread of your own")
+
+
+class WrongLoop(SwitchgearError):
+    """An `AsyncTransport` was used from a thread or an event loop that is not its own. Since: 0.1."""
+
+    def __init__(self, call: str) -> None:
+        self.call = call
+        super().__init__(
+            f"{call}: this transport belongs to the event loop that it was started on, and to the thread of that loop; "
+            "go there with loop.call_soon_threadsafe() or asyncio.run_coroutine_threadsafe(), or use a transport of "
+            "switchgear.connect(), which any thread may use"
+        )
 
 
 class Forked(SwitchgearError):

@@ -64,6 +64,7 @@ class Subscription:
                 return arrival.message
             if self._inbox.is_closed:
                 return None
+            self._transport._check_home("subscription.get()")
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -86,6 +87,7 @@ class Subscription:
 
     def unsubscribe(self) -> None:
         """No more messages."""
+        self._transport._check_home("subscription.unsubscribe()")
         self._transport._subscriber.remove(self)
 
     def _answered(self, refusal: SubscriptionRefused | None) -> None:

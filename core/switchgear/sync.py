@@ -71,7 +71,7 @@ class Transport:
         try:
             self._loop = LOOP.acquire()
         except BaseException:  # no thread is left, say
-            self._inner.close_unstarted()
+            self._inner.close_now()
             raise
         _open.add(self)
         try:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import uuid
+import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from switchgear import events as ev
@@ -23,6 +24,7 @@ from switchgear.errors import (
     GaveUp,
     InvalidOption,
     TransportClosed,
+    WrongLoop,
 )
 from switchgear.hookspecs import Restart
 from switchgear.manager import ConnectionManager
@@ -68,7 +70,7 @@ class AsyncTransport:
     """A resilient MQTT transport on the running event loop; made by `switchgear.aio.connect`. Since: 0.1.
 
     `publish`, `subscribe`, `unsubscribe` and `reconnect` are plain calls that never wait; they are made on the loop's
-    thread. What waits is awaited: a delivery, `drain`, `ready`, `wait_connected`, `close`.
+    thread, and raise `WrongLoop` elsewhere. What waits is awaited: a delivery, `drain`, `ready`, `wait_connected`, `close`.
     """
 
     def __init__(
@@ -130,6 +132,11 @@ class AsyncTransport:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.client_id} {self.state.value} {self.endpoint or ''} waiting={self.depth}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_loop", None) is not None and not self._is_closed and not self._waits.is_foreign:
+            what = f"unclosed {self!r}; leave it with `async with`, or await its close()"
+            warnings.warn(what, ResourceWarning, source=self, stacklevel=1)
 
     # Starting. ---------------------------------------------------------------------------------------------------
 
@@ -232,8 +239,23 @@ class AsyncTransport:
         if self._is_closed:
             raise TransportClosed(call)
         self._waits.check_process(call)
+        self._check_home(call)
         if self._loop is None:
             self.start()
+
+    def _check_home(self, call: str) -> None:
+        """Raise where *call* was not made on the loop that serves this transport.
+
+        Raises:
+            TransportClosed: that loop has ended.
+            WrongLoop: it was made from another thread, or on another loop, or there is none to start on.
+        """
+        running = asyncio._get_running_loop()  # as get_running_loop(), which raises where there is none
+        if running is not None and running is (self._loop or running):
+            return
+        self._waits.check_loop(call)
+        if self._loop is None or running is not None or self._loop.is_running():
+            raise WrongLoop(call)
 
     # Publishing. -------------------------------------------------------------------------------------------------
 
@@ -259,8 +281,11 @@ class AsyncTransport:
             OutboxUnwritable: a durable outbox cannot write: the disk is full, or broken.
             MessageTooLarge: larger than MQTT or the outbox takes.
             GaveUp: the transport has stopped trying.
-            TransportClosed: it was closed.
+            TransportClosed: it was closed, or its event loop has ended.
+            WrongLoop: called from another thread or event loop than its own.
         """
+        if asyncio._get_running_loop() is not self._loop:
+            self._check_open("publish()")
         delivery = self.accept(topic, payload, qos, retain, properties, expires_after)
         if delivery is None:
             raise self._outbox.full(len(payload or b""))
@@ -287,6 +312,7 @@ class AsyncTransport:
 
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back, when it was never sent; whether that was possible."""
+        self._check_home("cancel()")
         return self._outbox.cancel(delivery)
 
     async def ready(self, timeout: float | None = None) -> None:
@@ -462,7 +488,7 @@ class AsyncTransport:
     @property
     def state(self) -> State:
         """Where the transport is."""
-        return State.STOPPED if self._loop is None else self._manager.machine.state
+        return State.STOPPED if self._loop is None or self._loop.is_closed() else self._manager.machine.state
 
     @property
     def is_connected(self) -> bool:
@@ -561,9 +587,10 @@ class AsyncTransport:
         """
         if self._waits.is_foreign:
             return
-        if self._loop is None:
-            self.close_unstarted()
+        if self._loop is None or self._loop.is_closed():
+            self.close_now()
             return
+        self._check_home("close()")
         if drain and self.depth and not self._is_closed and self._waits.failure is None:
             # What is left is told to each delivery below; closed: somebody else did not want to wait.
             with contextlib.suppress(TimeoutError, GaveUp, TransportClosed):
@@ -573,12 +600,14 @@ class AsyncTransport:
             self._ending = self._loop.create_task(self._end(asyncio.current_task()))
         await asyncio.shield(self._ending)  # whoever waits may be cancelled; the end goes on, and the next one waits
 
-    def close_unstarted(self) -> None:
-        """What `close` does before there is a loop; it waits for the disk."""
+    def close_now(self) -> None:
+        """What `close` does where there is no loop yet, or no longer; it waits for the disk."""
         if not self._is_closed:
             self._is_closed = True
             self._outbox.close_now()
+            process_restart.remove(self)
             self._close_window()
+            self._waits.fail(self._outbox.closed())
 
     async def _end(self, closer: asyncio.Task[Any] | None) -> None:
         """The rest of `close`, once, for *closer*. Where the loop itself ends meanwhile, what needs no loop is done."""

@@ -6,10 +6,13 @@ Here it is opened, accepts, and is closed; the window is in `switchgear.outbox.w
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import os
 import sqlite3
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
@@ -32,7 +35,21 @@ if TYPE_CHECKING:
 CLOCK_BACK: Final = 60.0
 """Seconds that the wall clock may lie before what the last process noted, before that is worth an event."""
 
+AT_EXIT: Final = 10.0
+"""Seconds that the end of the process waits for each outbox that nobody has closed."""
+
 _STORED: Final = DeliveryState.STORED
+
+_open: Final[weakref.WeakSet[SqliteOutbox]] = weakref.WeakSet()
+
+os.register_at_fork(after_in_child=_open.clear)
+
+
+@atexit.register
+def _write_all() -> None:
+    """The process ends with outboxes open, as those of an asyncio program that closed nothing: write what they accepted."""
+    for outbox in list(_open):
+        outbox.flush(AT_EXIT)
 
 
 @define(eq=False)
@@ -66,6 +83,7 @@ class SqliteOutbox(WindowedOutbox):
             file, self._time, self.messenger.emit, self._work, self._in_memory, self._lost, linger=self.linger
         )
         self.writer.exactly_once = self._starts_clean = file.exactly_once
+        _open.add(self)
         self._base = self._sequence = file.next_sequence - 1
         self._in_count, self._in_bytes = file.messages, file.bytes
         if file.messages:
@@ -245,6 +263,7 @@ class SqliteOutbox(WindowedOutbox):
 
     def _end_close(self) -> int:
         self.writer.join()
+        _open.discard(self)
         unwritten = [d for d in self.writer.queue if d._state is _STORED]
         why = self.writer.failure or "the transport was closed"
         for delivery in unwritten:
