@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from attrs import evolve
+from attrs import define, evolve
 from switchgear.endpoint import scheme_of
 from switchgear.errors import ConfigurationError, InvalidOption
 from switchgear.hookspecs import hookimpl
@@ -54,24 +54,42 @@ def provide_endpoints(where: str, options: Mapping[str, object]) -> list[Group] 
     return [made.group]
 
 
+@define
+class _Elsewhere:
+    """What is known of the list that one URI names elsewhere.
+
+    Attributes:
+        components: The last list that could be used; None: none could yet.
+        trouble: Why it could not be used the last time, as it was logged; empty: it could.
+    """
+
+    components: tuple[str, ...] | None = None
+    trouble: str = ""
+
+
+_elsewhere: Final[dict[str, _Elsewhere]] = {}
+
+
 def _updated(reading: Reading) -> Reading:
     """*reading* with the list that its ``updateURIsURL`` names, as ActiveMQ does before each sweep.
 
-    A list that cannot be read, or is empty, leaves the written one in force: a broken web server must not take the
-    brokers with it.
+    While that cannot be read, is empty or wrong, the last one that could be used stays in force, and until there is
+    one the written list: a broken web server must not take the brokers with it. Each trouble is logged once.
     """
     where = reading.options["updateURIsURL"]
     if not isinstance(where, str) or not where:
         return reading
+    known = _elsewhere.setdefault(reading.uri, _Elsewhere())
     try:
-        listed = read_list(where)
+        listed = tuple(read_list(where))
         if listed:
-            updated = evolve(reading, components=tuple(listed))
-            plan(updated)  # refused as a whole when one of them is wrong
-            return updated
+            plan(evolve(reading, components=listed))  # refused as a whole when one of them is wrong
+            known.components, known.trouble = listed, ""
     except ConfigurationError as error:
-        logger.warning("switchgear.activemq.list_not_used", extra={"why": str(error)})
-    return reading
+        if str(error) != known.trouble:  # it is read before each sweep, and an outage has many
+            known.trouble = str(error)
+            logger.warning("switchgear.activemq.list_not_used", extra={"why": known.trouble})
+    return reading if known.components is None else evolve(reading, components=known.components)
 
 
 _warned: Final[set[tuple[str, Note]]] = set()

@@ -43,6 +43,41 @@ def test_written_list_stays_in_force(tmp_path: Path, content: str | None) -> Non
     assert hosts(f"failover:(tcp://a:1)?updateURIsURL={file}") == ["a"]
 
 
+@pytest.mark.parametrize("content", [None, "", "nonsense://x", "tcp://b:1,("])
+def test_the_last_list_stays_in_force(tmp_path: Path, content: str | None) -> None:
+    """A list that goes missing, is emptied or becomes wrong does not lead back to the written one, which may be long gone."""
+    file = tmp_path / "brokers"
+    where = f"failover:(tcp://a:1)?updateURIsURL={file}"
+    file.write_text("tcp://b:1")
+    assert hosts(where) == ["b"]
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    assert hosts(where) == ["b"]
+    file.write_text("tcp://c:1")
+    assert hosts(where) == ["c"]
+
+
+def test_trouble_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many sweeps an outage has, a list that cannot be read is one line in the log, until it could be read again."""
+    file = tmp_path / "brokers"
+    where = f"failover:(tcp://a:1)?updateURIsURL={file}"
+
+    def lines() -> int:
+        return sum(record.message == "switchgear.activemq.list_not_used" for record in caplog.records)
+
+    for _ in range(5):
+        hosts(where)
+    assert lines() == 1
+    file.write_text("tcp://b:1")
+    hosts(where)
+    file.unlink()
+    for _ in range(5):
+        hosts(where)
+    assert lines() == 2
+
+
 def test_web_page() -> None:
     """A list on a web page is read over http."""
 
