@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from switchgear_certs import acm, chain, stores
 from switchgear_certs.ensure import add_authority, add_leaves, written
-from switchgear_certs.errors import AlreadyThere, FileTrouble
+from switchgear_certs.errors import AlreadyThere, FileTrouble, UnfitKey, WrongPassphrase
 from switchgear_certs.lifetimes import moment
 from switchgear_certs.store import PUBLIC, SECRET, Change, changing, read_if_there
 from switchgear_certs.wishes import AuthorityWish, LeafWish, Outcome
@@ -45,10 +45,15 @@ def p12(
 
     Raises:
         AlreadyThere: another file is in the place; *force* replaces it.
-        UnfitKey: the key is not here.
+        UnfitKey: the key is not here, or is an authority's.
         FileTrouble: a trust store is wished for, and the root is not known.
     """
     stem, certificate = _find(files, what)
+    if chain.is_authority(certificate.leaf):  # and NAME.p12 of the root would be the trust store, which everybody gets
+        raise UnfitKey(
+            f"{what} is an authority, whose key belongs into no key store; `p12 NAME --trust-store` with a server's or"
+            f" client's NAME makes {TRUST_STORE} for those who are to trust it"
+        )
     outcome = Outcome(certificates={stem: certificate})
     with changing(files.folder) as change:
         password = stores.check_password(password) if password is not None else add_password(change, outcome)
@@ -130,8 +135,9 @@ def add_password(change: Change, outcome: Outcome) -> str:
     if found is not None:
         try:
             return stores.check_password(found.decode("ascii").strip())
-        except UnicodeDecodeError as error:
-            raise FileTrouble(f"{path} holds no password") from error
+        except (UnicodeDecodeError, WrongPassphrase) as error:
+            why = "" if isinstance(error, UnicodeDecodeError) else f": {error}"
+            raise FileTrouble(f"{path} holds no password{why}; mend it, delete it, or give another one") from error
     password = stores.new_password()
     change.put(PASSWORD_FILE, password.encode() + b"\n", mode=SECRET)
     return password
@@ -181,8 +187,8 @@ def add_acm(
 
 def _put(change: Change, outcome: Outcome, name: str, data: bytes, mode: int, *, force: bool) -> None:
     path = change.folder / name
-    old = read_if_there(path)
-    if old is not None and old != data and not force:
+    old = None if force else read_if_there(path)
+    if old is not None and old != data:
         raise AlreadyThere(f"{path} is there with other contents; --force replaces it")
     change.put(name, data, mode=mode)
     outcome.files.append(path)

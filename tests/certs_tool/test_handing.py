@@ -130,6 +130,22 @@ def test_acm_refuses_what_aws_iot_would(run: Run, refused: Refused, now: Any) ->
     assert "not-after" in refused("acm", "old.example.com")
 
 
+@pytest.mark.parametrize("name", ["ca", "issuing", "certs/ca.crt"])
+def test_an_authority_gets_no_key_store(name: str, run: Run, refused: Refused, made: Certificate) -> None:
+    """The authority's key is never put where the trust store goes, which everybody gets."""
+    assert "is an authority, whose key belongs into no key store" in refused("p12", name)
+    assert run("p12", "mqtt1.example.com", "--trust-store").code == 0
+    password = Path("certs/keystore.password").read_bytes().strip()
+    assert pkcs12.load_pkcs12(Path("certs/ca.p12").read_bytes(), password).key is None
+
+
+@pytest.mark.parametrize("contents", [b"", b"short\n", b"\xff\xfe\n"])
+def test_a_password_file_that_holds_none(contents: bytes, run: Run, refused: Refused, made: Certificate) -> None:
+    """The file whose password cannot be used is named."""
+    Path("certs/keystore.password").write_bytes(contents)
+    assert "certs/keystore.password holds no password" in refused("p12", "mqtt1.example.com")
+
+
 def test_files_need_a_key(run: Run, refused: Refused, made: Certificate) -> None:
     """Without its key a certificate becomes no key store and no set for ACM, but a bundle."""
     Path("certs/mqtt1.example.com.key").unlink()
