@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
@@ -74,8 +75,8 @@ def import_certificate(
             _compare(client.describe_certificate(CertificateArn=arn)["Certificate"], certificate, arn)
             request["CertificateArn"] = arn
         return str(client.import_certificate(**request)["CertificateArn"])
-    except (errors.BotoCoreError, errors.ClientError) as error:
-        raise Unavailable(f"ACM: {' '.join(str(error).split())}") from error
+    except (errors.BotoCoreError, errors.ClientError, ValueError, OSError) as error:  # of an impossible endpoint, too
+        raise Unavailable(f"ACM: {_line(error)}") from error
 
 
 def _client(region: str | None, profile: str | None) -> Any:
@@ -85,8 +86,16 @@ def _client(region: str | None, profile: str | None) -> Any:
         raise Unavailable("--import needs boto3: pip install 'switchgear-certs[acm]'") from error
     try:
         return boto3.session.Session(profile_name=profile, region_name=region).client("acm")
-    except errors.BotoCoreError as error:
-        raise Unavailable(f"AWS: {' '.join(str(error).split())}") from error
+    except (errors.BotoCoreError, ValueError, OSError) as error:  # OSError: of a credential_process
+        raise Unavailable(f"AWS: {_line(error)}") from error
+
+
+def _line(error: object) -> str:
+    """*error* in one line; http.client shows credentials with a line feed in its own."""
+    text = " ".join(str(error).split())
+    return re.sub(
+        "(Invalid header value) .*", r"\1: there is a line feed in the credentials or in the session token", text
+    )
 
 
 def _compare(known: Any, certificate: Certificate, arn: str) -> None:

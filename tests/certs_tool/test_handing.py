@@ -146,6 +146,23 @@ def test_a_password_file_that_holds_none(contents: bytes, run: Run, refused: Ref
     assert "certs/keystore.password holds no password" in refused("p12", "mqtt1.example.com")
 
 
+def test_a_session_token_with_a_line_feed(
+    run: Run, refused: Refused, made: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials do not show in errors, not even those that http.client shows."""
+    pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "very-secret\n")
+    run("acm", "mqtt1.example.com")
+    line = refused("acm", "mqtt1.example.com", "--import", "--region", "eu-west-1")
+    assert "there is a line feed in the credentials or in the session token" in line
+    assert "very-secret" not in line
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:99999")
+    assert "ACM: Port out of range" in refused("acm", "mqtt1.example.com", "--import", "--region", "eu-west-1")
+
+
 def test_files_need_a_key(run: Run, refused: Refused, made: Certificate) -> None:
     """Without its key a certificate becomes no key store and no set for ACM, but a bundle."""
     Path("certs/mqtt1.example.com.key").unlink()
