@@ -6,6 +6,7 @@ forced. All files of one call are written together or not at all.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from switchgear_certs import chain
@@ -16,7 +17,7 @@ from switchgear_certs.files import CA, Files, put_authority, put_certificate
 from switchgear_certs.keys import load_key, same_key
 from switchgear_certs.lifetimes import moment
 from switchgear_certs.names import AUTHORITY_STEMS, authority_name
-from switchgear_certs.store import Change, changing, read, read_if_there
+from switchgear_certs.store import SECRET, Change, changing, read, read_if_there
 from switchgear_certs.wishes import AuthorityWish, LeafWish, Outcome
 
 if TYPE_CHECKING:
@@ -192,32 +193,58 @@ def renew(
     now: dt.datetime | None = None,
 ) -> Outcome:
     """Replace the certificate *what* (a name or a file) by a new one with the same names; see `Authority.renew`."""
-    path = files.locate(what)
+    outcome = Outcome()
+    renew_all(files, [files.locate(what)], outcome, keep_key=keep_key, days=days, passphrase=passphrase, now=now)
+    return outcome
+
+
+def renew_all(
+    files: Files,
+    paths: Sequence[Path],
+    outcome: Outcome,
+    *,
+    keep_key: bool = False,
+    days: int | None = None,
+    passphrase: str | Callable[[str], str] | None = None,
+    now: dt.datetime | None = None,
+) -> None:
+    """The same for the certificate files *paths*, all of them or none, added to *outcome*."""
+    for path in paths:
+        _check_renewable(files, path)
+    folders = {path.parent.resolve(): path.parent for path in paths}
+    with contextlib.ExitStack() as stack:  # locked in one order, whoever else renews
+        changes = {key: stack.enter_context(changing(folders[key])) for key in sorted(folders)}
+        authority = files.authority(passphrase)
+        for path in dict.fromkeys(paths):
+            new = authority.renew(files.certificate(path), keep_key=keep_key, days=days, now=now)
+            _put_renewed(changes[path.parent.resolve()], outcome, path, new, with_key=not keep_key)
+    for change in changes.values():
+        outcome.written |= {change.folder / name for name in change.entries}
+
+
+def _check_renewable(files: Files, path: Path) -> None:
     if path.stem in AUTHORITY_STEMS and chain.is_authority(files.certificate(path, with_key=False).leaf):
         raise FileTrouble(
             f"{path} is an authority; a new one is made with `init` in another folder, and both are trusted meanwhile"
         )
-    outcome = Outcome()
-    with changing(path.parent) as change:
-        if b"PRIVATE KEY-----" in read(path):
-            raise FileTrouble(f"{path} holds the key too; renew takes a certificate and a key in files of their own")
-        new = files.authority(passphrase).renew(files.certificate(path), keep_key=keep_key, days=days, now=now)
-        outcome.certificates[path.stem] = new
-        change.put(path.name, new.certificate_pem)
-        outcome.files.append(path)
-        key_file = files.key_file(path)
-        if new.key is not None:
-            outcome.files.append(key_file)
-            if not keep_key:
-                change.put(key_file.name, new.key_pem, mode=0o600)
-        made_before = [
-            f"{path.stem}{end}"
-            for end in (".p12", ".bundle.pem", ".acm")
-            if (path.parent / f"{path.stem}{end}").exists()
-        ]
-        if made_before:
-            outcome.notes.append(f"made of the old one, make them anew with --force: {', '.join(made_before)}")
-    return written(outcome, change)
+    if b"PRIVATE KEY-----" in read(path):
+        raise FileTrouble(f"{path} holds the key too; renew takes a certificate and a key in files of their own")
+
+
+def _put_renewed(change: Change, outcome: Outcome, path: Path, new: Certificate, *, with_key: bool) -> None:
+    outcome.certificates[path.stem] = new
+    change.put(path.name, new.certificate_pem)
+    outcome.files.append(path)
+    if new.key is not None:
+        key_file = Files.key_file(path)
+        outcome.files.append(key_file)
+        if with_key:
+            change.put(key_file.name, new.key_pem, mode=SECRET)
+    made_before = [
+        f"{path.stem}{end}" for end in (".p12", ".bundle.pem", ".acm") if (path.parent / f"{path.stem}{end}").exists()
+    ]
+    if made_before:
+        outcome.notes.append(f"made of the old one, make them anew with --force: {', '.join(made_before)}")
 
 
 def _make(authority: Authority, wish: LeafWish, now: dt.datetime | None) -> Certificate:

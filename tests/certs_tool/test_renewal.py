@@ -1,6 +1,10 @@
 """Renewal: the same again, with new dates; and when that cannot be."""
 
 import datetime as dt
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -10,12 +14,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from switchgear_certs import (
     Authority,
     Certificate,
+    Files,
     InvalidLifetime,
     KeyType,
     UnfitKey,
     UnfitRequest,
 )
 from switchgear_certs.keys import kind
+
+Run = Callable[..., Any]
+Refused = Callable[..., str]
 
 BOTH = pytest.mark.parametrize("key_type", list(KeyType), ids=lambda each: each.value)
 
@@ -84,3 +92,18 @@ def test_renewal_without_the_key(authority: Authority) -> None:
     new = authority.renew(old, keep_key=True)
     assert new.key is None
     assert new.leaf.public_key() == old.leaf.public_key()
+
+
+def test_several_are_renewed_together_or_not_at_all(run: Run, refused: Refused, tmp_path: Path) -> None:
+    """Where one of several cannot be renewed none is, also over two folders; nothing is renewed twice."""
+    run("init")
+    run("server", "a.example", "b.example")
+    shutil.copytree("certs", "more")
+    Path("certs/b.example.key").write_bytes(b"")
+    assert "b.example.key holds no private key" in refused("renew", "a.example", "b.example")
+    assert "b.example.key holds no private key" in refused("renew", "more/a.example.crt", "certs/b.example.crt")
+    old = [Files(folder).certificate("a.example").leaf for folder in ("certs", "more")]
+    ran = run("renew", "a.example", "certs/a.example.crt", tmp_path / "certs/a.example.crt", "more/a.example.crt")
+    assert ran.code == 0, ran
+    new = [Files(folder).certificate("a.example") for folder in ("certs", "more")]
+    assert all(each.key is not None and each.leaf not in old for each in new)

@@ -168,18 +168,16 @@ def renew(
     """Replace certificates by new ones: same names, purpose and algorithm, as a re-import into ACM demands."""
     source = Passphrase(ask=passphrase, env=passphrase_env, file=passphrase_file)
     files, total = Files(out), Outcome()
-    for each in what:
-        path = files.locate(each)
+    due: list[Path] = []
+    for path in dict.fromkeys(files.locate(each) for each in what):
         found = files.certificate(path, with_key=False)
         if if_needed and not needs_renewal(found.leaf, moment(None)):
             total.certificates[path.stem] = found
             total.files.append(path)
-            continue
-        outcome = ensure.renew(files, str(path), keep_key=keep_key, days=days, passphrase=_key(source))
-        total.files += outcome.files
-        total.written |= outcome.written
-        total.certificates |= outcome.certificates
-        total.notes += outcome.notes
+        else:
+            due.append(path)
+    if due:
+        ensure.renew_all(files, due, total, keep_key=keep_key, days=days, passphrase=_key(source))
     show_outcome(total, out, as_json=json)
 
 
