@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from switchgear_certs.errors import FileTrouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -26,10 +26,23 @@ def load_pem(data: bytes, *, where: str) -> list[x509.Certificate]:
     """
     if b"-----BEGIN CERTIFICATE-----" not in data:
         raise FileTrouble(f"{where} holds no certificate in PEM")
+    return _parsed(lambda: x509.load_pem_x509_certificates(data), where)
+
+
+def load_der(data: Iterable[bytes], *, where: str) -> list[x509.Certificate]:
+    """The certificates *data*, which *where* showed.
+
+    Raises:
+        FileTrouble: one of them is damaged.
+    """
+    return _parsed(lambda: [x509.load_der_x509_certificate(each) for each in data], where)
+
+
+def _parsed(load: Callable[[], list[x509.Certificate]], where: str) -> list[x509.Certificate]:
     try:
-        found = x509.load_pem_x509_certificates(data)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of names that are too long, which our own checks report
+            warnings.simplefilter("ignore", UserWarning)  # of what is odd, which our own checks report
+            found = load()
             for each in found:
                 _ = each.extensions, each.subject, each.issuer, each.public_key()  # parsed late; damage is to show here
     except Exception as error:  # ValueError and what else a damaged file calls forth

@@ -8,12 +8,14 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
-from cryptography import x509
 
+from switchgear_certs import chain
 from switchgear_certs.errors import FileTrouble, Unreachable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cryptography import x509
 
 _PLACE: Final = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^:/\s]+)):(?P<port>[0-9]{1,5})")
 
@@ -44,13 +46,14 @@ def shown_by(where: Place, *, name: str | None = None, timeout: float = 10.0) ->
 
     Raises:
         Unreachable: it does not answer, or not with TLS.
+        FileTrouble: what it shows is damaged.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with _dial(where, context, name, timeout) as connection:
-            return _chain(connection)
+            return chain.load_der(_chain(connection), where=str(where))
     except OSError as error:
         raise Unreachable(f"{where}: {_reason(error)}") from error
 
@@ -65,7 +68,8 @@ def refusal(where: Place, *, name: str, ca_file: Path | None, timeout: float = 1
     try:
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except (OSError, ValueError) as error:
-        raise FileTrouble(f"{ca_file} holds no certificates: {_reason(error)}") from error
+        why = f": {error.strerror}" if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else ""
+        raise FileTrouble(f"{ca_file} holds no certificates{why}") from error
     try:
         with _dial(where, context, name, timeout):
             return None
@@ -91,13 +95,13 @@ def _dial(where: Place, context: ssl.SSLContext, name: str | None, timeout: floa
         raise
 
 
-def _chain(connection: ssl.SSLSocket) -> list[x509.Certificate]:
+def _chain(connection: ssl.SSLSocket) -> list[bytes]:
     leaf = connection.getpeercert(binary_form=True)
     if leaf is None:
         raise OSError("it showed no certificate")
     told = getattr(connection, "get_unverified_chain", None)  # public since Python 3.13
     der = [each for each in told() if isinstance(each, bytes)] if told is not None else _chain_of_old(connection)
-    return [x509.load_der_x509_certificate(each) for each in der or [leaf]]
+    return der or [leaf]
 
 
 def _chain_of_old(connection: ssl.SSLSocket) -> list[bytes]:

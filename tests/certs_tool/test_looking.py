@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from switchgear_certs import Authority, Certificate, CertsError, Files, Unreachable, Verdict, verify
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from switchgear_certs import Authority, Certificate, CertsError, Files, Unreachable, Verdict, chain, verify
 from switchgear_certs.lifetimes import needs_renewal
 from switchgear_certs.live import place, refusal, shown_by
 
@@ -291,6 +294,46 @@ def test_live_answers(serve: Serve, tmp_path: Path) -> None:
         shown_by(where, timeout=1)
     with pytest.raises(CertsError):
         refusal(where, name="a.example", ca_file=tmp_path / "ca.key")
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "needs-renewal"])
+def test_a_certificate_does_not_write_on_the_terminal(command: str, run: Run, authority: Authority) -> None:
+    """Control characters in a subject, which a stranger's server may show, are escapes: no colours, no lines of its own."""
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a\x1b[31m\npass  chain  \u202e")])
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = authority.root.not_valid_before_utc
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 0x5EED, now, now + dt.timedelta(days=9))
+    Path("odd.crt").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    run("init")
+    ran = run(command, "odd.crt")
+    assert ran.code in {0, 1}
+    assert all(line.isprintable() for line in ran.out.splitlines())
+    assert "pass  chain" not in {line[:11] for line in ran.out.splitlines()}
+    json.loads(run(command, "odd.crt", "--json").out.encode("ascii"))
+
+
+def test_a_serial_number_that_none_may_have(run: Run, authority: Authority) -> None:
+    """An old device's negative serial number is no warning of a library, with lines of its source."""
+    der = authority.server("a.example").leaf.public_bytes(Encoding.DER)
+    serial = der.index(b"\x02\x14") if b"\x02\x14" in der[:20] else der.index(b"\x02\x13")
+    Path("odd.crt").write_text(ssl.DER_cert_to_PEM_cert(der[: serial + 2] + b"\x80" + der[serial + 3 :]))
+    ran = run("inspect", "odd.crt")
+    assert (ran.code, ran.err) == (0, "")
+    assert "serial         -" in ran.out
+
+
+def test_a_damaged_certificate_of_an_endpoint() -> None:
+    """What an endpoint shows and nobody can read is named by the endpoint."""
+    with pytest.raises(CertsError, match=r"a\.example:8883 holds a damaged certificate"):
+        chain.load_der([b"0\x03\x02\x01\x05"], where="a.example:8883")
+
+
+@pytest.mark.parametrize("timeout", ["inf", "1e30", "nan", "0"])
+def test_timeouts_that_are_none(timeout: str, run: Run) -> None:
+    """A timeout that no socket takes is wrong usage."""
+    ran = run("inspect", "127.0.0.1:1", "--timeout", timeout)
+    assert ran.code == 2
+    assert "Invalid value for '--timeout'" in ran.err
 
 
 def test_needs_renewal_command(run: Run, refused: Refused, now: dt.datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from switchgear_certs.cli import hand, look, make
+from switchgear_certs.cli.show import printable
 from switchgear_certs.errors import CertsError
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class Group(TyperGroup):
         if isinstance(sys.stdout, io.TextIOWrapper):  # a path or a subject may hold what this terminal cannot show
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():  # of odd certificates, which our own checks report
+                warnings.simplefilter("ignore", UserWarning)
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:  # nobody reads any more
@@ -48,7 +52,7 @@ class Group(TyperGroup):
 
 
 def _complain(error: BaseException) -> None:
-    line = " ".join(str(error).split())
+    line = printable(" ".join(str(error).split()))
     with suppress(OSError, ValueError):
         sys.stderr.write(f"switchgear-certs: {line}\n")
         sys.stderr.flush()

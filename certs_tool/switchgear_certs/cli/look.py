@@ -11,7 +11,7 @@ import typer
 from switchgear_certs import chain, live
 from switchgear_certs.aws_iot import Subject, check_aws_iot
 from switchgear_certs.cli.options import DEFAULT_OUT, File, Json, Out, UsageError
-from switchgear_certs.cli.show import show_facts, show_findings, write_json
+from switchgear_certs.cli.show import say, show_facts, show_findings, write_json
 from switchgear_certs.facts import facts
 from switchgear_certs.files import CA, ISSUING, KEY_MARK, Files
 from switchgear_certs.findings import Finding, Verdict, failed
@@ -31,7 +31,9 @@ ServerName = Annotated[
     str | None,
     typer.Option("--name", help="The host name (SNI for a live endpoint).", metavar="NAME", show_default=False),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds for each step with a live endpoint.", min=0.1)]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds for each step with a live endpoint.", min=0.1, max=86400)
+]
 
 
 class Purpose(Enum):
@@ -184,9 +186,7 @@ def needs(
         write_json({"needs_renewal": any_due, "certificates": rows})
     else:
         for row in rows:
-            typer.echo(
-                f"{row['what']}: {row['days_left']} days left, {'renew it' if row['needs_renewal'] else 'no need yet'}"
-            )
+            say(f"{row['what']}: {row['days_left']} days left, {'renew it' if row['needs_renewal'] else 'no need yet'}")
     raise typer.Exit(0 if any_due else 1)
 
 

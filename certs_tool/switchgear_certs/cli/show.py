@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 
 
 def write_json(found: Mapping[str, object]) -> None:
-    """Write *found* as one JSON object."""
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    """Write *found* as one JSON object, in ASCII: a terminal in another encoding would spoil it."""
+    typer.echo(json.dumps(found, indent=2))
+
+
+def say(line: str) -> None:
+    """Write *line*, in which certificates and paths may hold what steers terminals or begins another line."""
+    typer.echo(printable(line))
+
+
+def printable(line: str) -> str:
+    """*line* with its control characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in line)
 
 
 def show_outcome(
@@ -62,16 +72,17 @@ def show_outcome(
     width = max((len(str(path)) for path in paths), default=0)
     for path in paths:
         state = "wrote" if path in outcome.written else "kept "
-        typer.echo(f"{state}  {str(path).ljust(width)}  {_what(path, outcome)}")
+        say(f"{state}  {str(path).ljust(width)}  {_what(path, outcome)}")
     if not outcome.is_changed:
         typer.echo("Nothing was changed: everything is there already.")
     for note in outcome.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     if outcome.is_changed:
         for title, lines in where.items():
-            typer.echo(f"\n{title}:")
+            typer.echo()
+            say(f"{title}:")
             for line in lines:
-                typer.echo(f"    {line}")
+                say(f"    {line}")
 
 
 def show_findings(findings: Sequence[Finding], *, what: str, as_json: bool) -> int:
@@ -82,9 +93,9 @@ def show_findings(findings: Sequence[Finding], *, what: str, as_json: bool) -> i
     else:
         width = max(len(finding.rule) for finding in findings)
         for finding in findings:
-            typer.echo(f"{finding.verdict.value}  {finding.rule.ljust(width)}  {finding.text}  [{finding.source}]")
+            say(f"{finding.verdict.value}  {finding.rule.ljust(width)}  {finding.text}  [{finding.source}]")
         warned = sum(finding.verdict is Verdict.WARN for finding in findings)
-        typer.echo(f"{what}: {len(findings)} rules, {len(wrong)} failed, {warned} to know about")
+        say(f"{what}: {len(findings)} rules, {len(wrong)} failed, {warned} to know about")
     return 1 if wrong else 0
 
 
@@ -95,7 +106,7 @@ def show_facts(found: Mapping[str, object]) -> None:
         text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
         if isinstance(value, bool):
             text = "yes" if value else "no"
-        typer.echo(f"{name.replace('_', ' ').ljust(width)}  {text}")
+        say(f"{name.replace('_', ' ').ljust(width)}  {text}")
 
 
 def _what(path: Path, outcome: Outcome) -> str:
