@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
+LONGEST: Final = 1023
+"""Bytes of a passphrase (PEM_BUFSIZE of OpenSSL, less one); cryptography refuses longer ones."""
+
 AWS_REASON: Final = "AWS IoT custom domains take P-256 and RSA-2048 only"
 
 
@@ -77,7 +80,13 @@ def check_public_key(key: PublicKeyTypes, *, aws_limits: bool = True) -> PublicK
 
 
 def key_pem(key: PrivateKey, passphrase: str | None = None) -> bytes:
-    """*key* as PKCS #8 in PEM, encrypted when there is a *passphrase*."""
+    """*key* as PKCS #8 in PEM, encrypted when there is a *passphrase*.
+
+    Raises:
+        WrongPassphrase: it is too long.
+    """
+    if passphrase is not None and (size := len(passphrase.encode())) > LONGEST:
+        raise WrongPassphrase(f"a passphrase of {size} bytes; OpenSSL takes at most {LONGEST}")
     encryption = NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase.encode())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 

@@ -52,6 +52,22 @@ def test_sources_that_give_none(run: Run, refused: Refused, monkeypatch: pytest.
     assert "not in UTF-8" in refused("init", "--passphrase-file", "latin")
 
 
+def test_a_passphrase_is_the_whole_first_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but a line feed ends the line of a file, so that a variable with the same text opens the key."""
+    Path("pass").write_bytes("one\fand\u2028two\r\nmore".encode())
+    monkeypatch.setenv("CA_PASS", "one\fand\u2028two")
+    assert run("init", "--passphrase-file", "pass").code == 0
+    assert run("server", "a.example", "--passphrase-env", "CA_PASS").code == 0
+
+
+def test_a_passphrase_that_is_too_long(run: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest passphrase that OpenSSL takes is taken, and a longer one refused in one line."""
+    monkeypatch.setenv("CA_PASS", "x" * 1024)
+    assert "a passphrase of 1024 bytes; OpenSSL takes at most 1023" in refused("init", "--passphrase-env", "CA_PASS")
+    monkeypatch.setenv("CA_PASS", "x" * 1023)
+    assert run("init", "--passphrase-env", "CA_PASS").code == 0
+
+
 def test_a_passphrase_for_a_key_without(run: Run, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
     """From Python a passphrase for a key that has none is refused, for somebody expects a protection that is not there."""
     run("init")

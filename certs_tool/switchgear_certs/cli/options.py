@@ -90,8 +90,8 @@ class Passphrase:
         if self.env is not None:
             found, where = os.environ.get(self.env, ""), f"the variable {self.env}"
         elif self.file is not None:
-            lines = read(self.file).decode("utf-8", "surrogateescape").splitlines()
-            found, where = lines[0] if lines else "", str(self.file)
+            text = read(self.file).decode("utf-8", "surrogateescape")
+            found, where = text.partition("\n")[0].removesuffix("\r"), str(self.file)
         elif not sys.stdin.isatty():
             raise WrongPassphrase(
                 f"{self.option} asks on a terminal, and there is none; use {self.option}-env or -file"
