@@ -8,7 +8,7 @@ from cryptography import x509
 
 from switchgear_certs import chain
 from switchgear_certs.constraints import constraints
-from switchgear_certs.errors import AlreadyThere, FileTrouble
+from switchgear_certs.errors import AlreadyThere, FileTrouble, UnfitKey
 from switchgear_certs.files import CA, ISSUING
 from switchgear_certs.keys import is_encrypted, key_type, kind
 from switchgear_certs.lifetimes import APPLE_DAYS, days_left, days_of, needs_renewal
@@ -36,8 +36,8 @@ def find_pair(files: Files, wish: LeafWish, issuer: x509.Certificate) -> Certifi
             )
     try:
         found = files.certificate(path)
-    except FileTrouble as error:
-        raise FileTrouble(f"{error}; --force makes the pair anew") from error
+    except (FileTrouble, UnfitKey) as error:
+        raise type(error)(f"{error}; --force makes the pair anew") from error
     compare_leaf(found, wish, issuer, path)
     return found
 
@@ -56,7 +56,7 @@ def compare_leaf(found: Certificate, wish: LeafWish, issuer: x509.Certificate, p
     elif wish.key_type not in {None, key_type(leaf.public_key())}:
         differs = f"with another key ({kind(leaf.public_key())})"
     elif wish.days not in {None, days_of(leaf)}:
-        differs = f"with another lifetime ({days_of(leaf)} days)"
+        differs = f"with another lifetime ({_life(leaf)})"
     else:
         return
     raise AlreadyThere(f"{path} is there, {differs}; --force replaces it")
@@ -69,6 +69,11 @@ def compare_authority(files: Files, wish: AuthorityWish, there: Sequence[Path]) 
         FileTrouble: half of it is missing.
         WrongPassphrase: its key does not open.
     """
+    if files.ca_file not in there:
+        raise FileTrouble(
+            f"{there[0]} is there without {files.ca_file.name}; bring the certificate back, use another folder,"
+            " or --force makes a new authority"
+        )
     certificate, *issuers = files.authority_chain()
     root = issuers[-1] if issuers else certificate
     stem = ISSUING if issuers else CA
@@ -85,7 +90,7 @@ def compare_authority(files: Files, wish: AuthorityWish, there: Sequence[Path]) 
     elif key_type(root.public_key()) is not wish.key_type:
         differs = f"with another key ({kind(root.public_key())})"
     elif wish.days not in {None, days_of(root)}:
-        differs = f"with another lifetime ({days_of(root)} days)"
+        differs = f"with another lifetime ({_life(root)})"
     elif bool(issuers) != wish.intermediate:
         differs = "with an issuing CA" if issuers else "without an issuing CA"
     elif limits != constraints(wish.permitted):
@@ -110,8 +115,15 @@ def remarks(made: Certificate, wish: LeafWish, issuer: x509.Certificate) -> list
 
 
 def ending(certificate: x509.Certificate, what: str, now: dt.datetime) -> list[str]:
-    """That it is time to renew *certificate*, where it is."""
+    """That it is time for another *certificate*, where it is."""
     left = days_left(certificate, now)
+    is_authority = chain.is_authority(certificate)
     if left < 0:
-        return [f"{what} has expired; renew it"]
-    return [f"{what} ends in {left:.0f} days; it is time to renew it"] if needs_renewal(certificate, now) else []
+        return [f"{what} has expired; {'make a new one in another folder' if is_authority else 'renew it'}"]
+    way_out = "make a new one in another folder, and trust both meanwhile" if is_authority else "renew it"
+    return [f"{what} ends in {left:.0f} days; it is time to {way_out}"] if needs_renewal(certificate, now) else []
+
+
+def _life(certificate: x509.Certificate) -> str:
+    days = days_of(certificate)
+    return f"until {certificate.not_valid_after_utc:%Y-%m-%d}" if days is None else f"{days} days"

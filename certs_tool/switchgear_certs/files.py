@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CA: Final = "ca"
 ISSUING: Final = "issuing"
 KEY_MARK: Final = b"PRIVATE KEY-----"
+_LONGEST: Final = 255 - len(".bundle.pem")
+"""Characters of a file's name without its ending; the file systems in use have 255 with it."""
 
 
 def _path(folder: str | os.PathLike[str]) -> Path:
@@ -47,8 +49,17 @@ class Files:
         return self.folder / f"{CA}.crt"
 
     def pair(self, name: str) -> tuple[Path, Path]:
-        """Where the certificate and the key of the server or client *name* are, whether they exist or not."""
+        """Where the certificate and the key of the server or client *name* are, whether they exist or not.
+
+        Raises:
+            InvalidName: a file system has no room for so long a name.
+        """
         stem = self.stem(name)
+        if len(stem.encode()) > _LONGEST:
+            raise InvalidName(
+                f"{stem[:60]}...: {len(stem)} characters are too many for the name of a file, at most {_LONGEST};"
+                " put a shorter name first, and this one behind it with --san"
+            )
         return self.folder / f"{stem}.crt", self.folder / f"{stem}.key"
 
     @staticmethod
@@ -100,6 +111,8 @@ class Files:
         if not self.has_issuing:
             return [root]
         path = self.folder / f"{ISSUING}.crt"
+        if not path.exists():
+            raise FileTrouble(f"{path} is missing, and its key is there; bring the issuing CA's certificate back")
         issuing = chain.load_pem(read(path), where=str(path))[0]
         if not chain.is_issued_by(issuing, root):
             raise UnfitAuthority(f"{path} was not issued by {self.ca_file}")

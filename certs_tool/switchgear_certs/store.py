@@ -55,8 +55,16 @@ class Change:
         path = self.folder / name
         if path.is_dir():
             raise FileTrouble(f"{path} is a folder; move it away")
-        if (mode == SECRET and path.is_file() and path.stat().st_mode & 0o077) or read_if_there(path) != data:
+        is_lax = mode == SECRET and path.is_file() and path.stat().st_mode & 0o077
+        if is_lax or not self._holds(path, data):
             self.entries[name] = Entry(data, mode)
+
+    @staticmethod
+    def _holds(path: Path, data: bytes) -> bool:
+        try:
+            return read_if_there(path) == data
+        except FileTrouble:  # it cannot be read; who may write here replaces it
+            return False
 
 
 def read(path: Path) -> bytes:

@@ -1,5 +1,6 @@
 """What the making commands refuse: names, lives, authorities, requests, folders, halves of pairs."""
 
+import datetime as dt
 import subprocess
 import sys
 from collections.abc import Callable
@@ -205,3 +206,58 @@ def test_renewals_that_cannot_be(run: Run, refused: Refused, tmp_path: Path) -> 
     both = Path("certs/a.example.crt").read_bytes() + Path("certs/a.example.key").read_bytes()
     Path("certs/both.crt").write_bytes(both)
     assert "holds the key too" in refused("renew", "both")
+
+
+def test_an_authority_without_its_certificate(run: Run, refused: Refused) -> None:
+    """`init` beside a key without certificate does not send people to `init`, and --force makes a new authority."""
+    run("init")
+    Path("certs/ca.crt").unlink()
+    assert "certs/ca.key is there without ca.crt; bring the certificate back, use another folder" in refused("init")
+    assert run("init", "--force").code == 0
+    assert run("server", "a.example").code == 0
+
+
+def test_an_issuing_ca_without_its_certificate(run: Run, refused: Refused) -> None:
+    """An issuing CA of which only the key is left is named, with the way out."""
+    run("init", "--intermediate")
+    Path("certs/issuing.crt").unlink()
+    line = "certs/issuing.crt is missing, and its key is there; bring the issuing CA's certificate back"
+    assert line in refused("server", "a.example")
+    assert line in refused("init", "--intermediate")
+
+
+@pytest.mark.parametrize("end", ["crt", "key"])
+def test_force_replaces_what_cannot_be_read(end: str, run: Run, refused: Refused) -> None:
+    """--force, which the refusal names, replaces a file that cannot be read."""
+    run("init")
+    run("server", "a.example")
+    Path(f"certs/a.example.{end}").write_bytes(bytes(4_194_305))
+    assert "--force makes the pair anew" in refused("server", "a.example")
+    assert run("server", "a.example", "--force").code == 0
+    assert Files("certs").certificate("a.example").key is not None
+
+
+def test_a_name_that_is_too_long_for_a_file(run: Run, refused: Refused) -> None:
+    """A DNS name that no file can be called after is named, and can stand behind a shorter one."""
+    run("init")
+    name = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert "put a shorter name first, and this one behind it with --san" in refused("server", name)
+    assert run("server", "short.example", "--san", name).code == 0
+
+
+def test_an_authority_that_has_expired(run: Run, now: dt.datetime) -> None:
+    """Nobody is told to renew an authority, which is refused."""
+    Files("certs").save(Authority.create(now=now.replace(year=2020)))
+    ran = run("init")
+    assert "note: the authority has expired; make a new one in another folder" in ran.out
+
+
+def test_a_lifetime_of_no_whole_days(run: Run, refused: Refused) -> None:
+    """The life of a certificate that ends with its authority is told as a date, not as None days."""
+    run("init", "--days", "2")
+    made = Files("certs").authority()
+    late = made.certificate.not_valid_after_utc - dt.timedelta(hours=30)
+    Files("certs").save(made.server("a.example", now=late))
+    assert f"lifetime (until {made.certificate.not_valid_after_utc:%Y-%m-%d})" in refused(
+        "server", "a.example", "--days", "1"
+    )
