@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from switchgear import checks
 from switchgear.errors import Forked, InvalidOption, UnreadableFile
-from switchgear.outbox.lock import FileLock
+from switchgear.outbox.lock import FileLock, is_strange
 from switchgear.window import DEFAULT_SIZE, Window, shortened
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class FileWindow(Window):
 
     Raises:
         OutboxLocked: another transport or process has the file.
-        UnreadableFile: it cannot be opened or made. One that is damaged is set aside as ``PATH.damaged``, and what can
+        UnreadableFile: it cannot be opened or made, or is something else. One that is damaged is set aside as ``PATH.damaged``, and what can
             be read of it is taken over; the rest may be handled once more.
     """
 
@@ -158,6 +158,8 @@ class FileWindow(Window):
         self._is_closed = False
         self._pid = os.getpid()
         try:
+            if is_strange(self.path):
+                raise UnreadableFile(self.path, "window of message ids", "it is something else; name another file")
             self._file_lock = FileLock(self.path, what="window of message ids")
         except OSError as error:
             raise self._unreadable(error) from None

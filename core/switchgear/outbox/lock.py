@@ -1,4 +1,4 @@
-"""A lock file: one transport at a time. Does I/O on that file only.
+"""A lock file: one transport at a time. Does I/O on that file, and looks at what it locks.
 
 The operating system frees the lock when its holder ends, however it ends; the file itself stays.
 """
@@ -23,6 +23,8 @@ else:
 
 GLIMPSE: Final = 0.02
 """Seconds until a lock that is held is tried again: ``switchgear outbox show`` holds it for a moment to see whether it is free."""
+
+_MAGIC: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat2.html, 1.3.1
 
 _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
@@ -79,6 +81,19 @@ def _lock(fd: int) -> None:
 def lock_file(path: str) -> str:
     """Where the lock of *path* is; a link to a file has the file's own."""
     return f"{os.path.realpath(path)}.lock"
+
+
+def is_strange(path: str) -> bool:
+    """Whether the file *path* holds something that is no SQLite database, and nothing beside it says that it ever was one of ours.
+
+    Such a file is somebody's, named by mistake; one of ours that broke has its lock, which stays.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(len(_MAGIC))
+    except FileNotFoundError:
+        return False
+    return head not in {b"", _MAGIC} and not any(map(os.path.lexists, (lock_file(path), f"{path}-wal")))
 
 
 def holder(path: str) -> int | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from switchgear.errors import UnreadableFile
 from switchgear.outbox.file import OutboxFile
-from switchgear.outbox.lock import FileLock
+from switchgear.outbox.lock import FileLock, is_strange
 from switchgear.outbox.rows import BLOCK, Row, pack_rows
 from switchgear.outbox.salvage import quarantined, salvage
 from switchgear.outbox.schema import APPLICATION, SCHEMA, TABLES, is_as_made, migrate, noted_in
@@ -52,7 +52,7 @@ def open_file(path: str, durability: Durability, emit: Callable[..., None]) -> O
 
     Raises:
         OutboxLocked: another transport has it.
-        UnreadableFile: it is a folder, cannot be written, is of a newer schema or of another application.
+        UnreadableFile: it is a folder, cannot be written, is of a newer schema, of another application or no database.
     """
     try:
         path = os.path.realpath(path)  # one file, one lock, also by a link or from another folder
@@ -111,6 +111,8 @@ def _check_place(path: str) -> None:
             raise UnreadableFile(path, "outbox", "it is no regular file; name one")
         if not os.access(place, os.R_OK | os.W_OK):
             raise UnreadableFile(path, "outbox", "it is read-only for this user; make it writable")
+        if is_strange(path) and next(salvage(path), None) is None:
+            raise UnreadableFile(path, "outbox", "it is something else, no outbox; name another file")
     elif not os.access(folder, os.W_OK):
         raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user; make it writable")
 
@@ -119,11 +121,16 @@ def _create(path: str) -> None:
     """Payloads may be secret: nobody else reads the file, nor its WAL, which takes over its mode."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
     try:
-        if hasattr(os, "fchmod") and os.fstat(fd).st_mode & 0o077:
+        if hasattr(os, "fchmod") and os.fstat(fd).st_mode & 0o077 and _is_ours(os.read(fd, 100)):
             with contextlib.suppress(PermissionError):  # another user's file that we may write: as they want it
                 os.fchmod(fd, 0o600)
     finally:
         os.close(fd)
+
+
+def _is_ours(header: bytes) -> bool:
+    """Whether a file that begins with *header* is new, or an outbox (https://www.sqlite.org/fileformat2.html, 1.3)."""
+    return not header or int.from_bytes(header[68:72], "big") == APPLICATION
 
 
 def _open(path: str, durability: Durability, lock: FileLock | None) -> OutboxFile:

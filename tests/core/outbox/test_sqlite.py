@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -311,6 +312,38 @@ def test_places_that_cannot_hold_it(tmp_path: Path) -> None:
     assert other.read_bytes() == before
 
 
+@pytest.mark.parametrize("text", [b"a = 1\n", b"hello" * 10_000])
+def test_a_file_that_was_never_an_outbox(tmp_path: Path, text: bytes) -> None:
+    """Somebody's file that is named by mistake is refused as an outbox and as a window; it keeps its place, text and mode."""
+    theirs = tmp_path / "press.toml"
+    theirs.write_bytes(text)
+    theirs.chmod(0o644)
+    with pytest.raises(UnreadableFile, match="no outbox; name another file"):
+        switchgear.connect("mqtt://127.0.0.1:1", outbox=theirs)
+    with pytest.raises(UnreadableFile, match="something else; name another file"):
+        switchgear.FileWindow(theirs)
+    assert (theirs.read_bytes(), theirs.stat().st_mode & 0o777, list(tmp_path.iterdir())) == (text, 0o644, [theirs])
+
+
+def test_another_applications_database_keeps_its_mode(tmp_path: Path) -> None:
+    """A database of another application, which is refused, can be read by those who could before."""
+    theirs = tmp_path / "theirs.db"
+    with contextlib.closing(sqlite3.connect(theirs)) as db:
+        db.execute("CREATE TABLE theirs (a)")
+    theirs.chmod(0o644)
+    with pytest.raises(UnreadableFile, match="another application"):
+        switchgear.connect("mqtt://127.0.0.1:1", outbox=theirs)
+    assert theirs.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_broken_outbox_that_was_copied_without_its_lock(opened: Open, path: Path) -> None:
+    """An outbox whose beginning is broken is one by its rows, also where nothing beside it says so: none is lost."""
+    filled(opened)
+    path.write_bytes(b"\0" * 100 + path.read_bytes()[100:])
+    Path(f"{path}.lock").unlink()
+    assert len(opened()) == 400
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only(tmp_path: Path, path: Path) -> None:
     """A file or a folder that this user cannot write is refused by connect."""
@@ -377,7 +410,8 @@ def heard(outbox: SqliteOutbox) -> dict[str, dict[str, Any]]:
 
 
 def test_not_a_database(opened: Open, path: Path) -> None:
-    """A file that is no database is moved aside, reported, and a new one is used."""
+    """An outbox that is no database any more is moved aside, reported, and a new one is used."""
+    opened().close_now()
     path.write_bytes(b"hello" * 1000)
     outbox = opened()
     told = heard(outbox)["outbox_recovered"]
