@@ -187,7 +187,10 @@ class Look:
         """The lines about the name; the addresses that it stands for."""
         host = self._route.first.host
         if self._has_proxy:
-            found = f"{self.endpoint.host} is for the proxy {host}:{self._route.first.port} to look up"
+            proxy = f"the proxy {host}:{self._route.first.port}"
+            found = f"{self.endpoint.host} is for {proxy} to look up"
+            if self.endpoint.address is not None:
+                found = f"{self.endpoint.address} is for {proxy} to dial; {self.endpoint.host} is not looked up"
             self.findings.append(passed("dns.answer", found))
         elif self.endpoint.address is not None:
             found = f"{self.endpoint.address} is dialled; {host} is not looked up"
@@ -235,7 +238,7 @@ class Look:
         """The line about TCP; the address that answered first."""
         timeout, first = self.wishes.timeout, self._route.first
         tries = await self._bounded("tcp", timeout, tcp.connect(addresses, first.port, timeout))
-        self.findings.append(tcp.judge(first, tries))
+        self.findings.append(tcp.judge(first, tries, who="the proxy" if self._has_proxy else "the broker"))
         answered = sorted((each for each in tries if each.failure is None), key=lambda each: each.seconds)
         if not answered:
             raise _Blocked("tcp")

@@ -51,8 +51,8 @@ async def _connect(address: str, port: int, timeout: float) -> Try:
     return Try(address, time.monotonic() - started)
 
 
-def judge(endpoint: Endpoint, tries: Sequence[Try]) -> Finding:
-    """The line for what became of *tries*."""
+def judge(endpoint: Endpoint, tries: Sequence[Try], *, who: str = "the broker") -> Finding:
+    """The line for what became of *tries* to reach *endpoint*, where *who* should listen."""
     shown = "; ".join(str(each) for each in tries)
     facts = {
         "port": endpoint.port,
@@ -71,7 +71,7 @@ def judge(endpoint: Endpoint, tries: Sequence[Try]) -> Finding:
         return warned("tcp", f"{shown}; {len(tries) - len(lost)} of {len(tries)} addresses answer", way_out, **facts)
     is_refusal = all(each.cause is Cause.PORT_REFUSED for each in lost)
     if is_refusal:
-        way_out = f"nothing listens on port {endpoint.port}: start the broker, or correct the port"
+        way_out = f"nothing listens on port {endpoint.port}: start {who}, or correct the port"
     else:
         way_out = lost[0].advice
     return failed("tcp", shown, way_out, **facts, is_refusal=is_refusal)

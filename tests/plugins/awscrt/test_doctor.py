@@ -100,7 +100,18 @@ async def test_a_proxy_that_refuses(proxies: Any) -> None:
     gone = await look("mqtt://behind.test:1883", plugin_options=options)
     (line,) = [finding for finding in gone.findings if finding.check == "tcp"]
     assert line.verdict is Verdict.FAIL
-    assert str(proxy.port) in line.way_out
+    assert line.way_out == f"nothing listens on port {proxy.port}: start the proxy, or correct the port"
+
+
+async def test_an_address_behind_a_proxy(proxies: Any) -> None:
+    """With a pinned address nobody is said to look the name up, and the proxy is asked for the address."""
+    async with Broker() as broker, proxies().running() as proxy:
+        options = {"awscrt": {"http_proxy": {"host": "127.0.0.1", "port": proxy.port}}}
+        report = await look(f"mqtt://behind.test:{await broker.start()}?address=192.0.2.1", plugin_options=options)
+    said = f"192.0.2.1 is for the proxy 127.0.0.1:{proxy.port} to dial; behind.test is not looked up"
+    assert found(report, "dns.answer") == said
+    assert all(head.startswith("CONNECT 192.0.2.1:") for head in proxy.heads)
+    assert report.is_usable
 
 
 def test_the_route(crt: Any) -> None:
