@@ -156,7 +156,9 @@ class _File:
             elif name == "verify":
                 made[name] = self.flag(at, item)
             elif name in {"ca_pem", "cert_pem"}:
-                made[name] = self.text(at, item)
+                if not isinstance(item, str):  # it is not shown: a key may be with the certificate
+                    raise self.error(at, "it is no text; write the lines of the PEM file between three quotes")
+                made[name] = item
             elif name == "alpn":
                 if not isinstance(item, list):
                     raise self.error(at, f"{checks.show(item)} is no list of names")

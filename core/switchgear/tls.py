@@ -197,9 +197,10 @@ class TLS:
         return InvalidOption(f"tls.{kind}_pem", why)
 
     def _load_ca(self, context: ssl.SSLContext) -> None:
+        if self.ca_file is not None:
+            _readable(self.ca_file, "ca_file")
         try:
             if self.ca_file is not None:
-                _readable(self.ca_file, "ca_file")
                 context.load_verify_locations(cafile=self.ca_file)
             else:
                 context.load_verify_locations(cadata=b"".join(CERTIFICATES.findall(self.ca_pem or b"")).decode("ascii"))

@@ -128,6 +128,9 @@ def test_certificates_in_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyP
         Profile.load(save(tmp_path, text.replace("env = 'PRESS_KEY'", "file = 'key.pem'")))
     with pytest.raises(InvalidProfile, match=r"tls\.ca_pem.*ca_file is set too"):
         Profile.load(save(tmp_path, text + 'ca_file = "ca.pem"\n'))
+    with pytest.raises(InvalidProfile, match=r"tls\.cert_pem: it is no text") as caught:
+        Profile.load(save(tmp_path, "where = 'mqtts://h'\n[tls]\ncert_pem = ['certificate', 's3cret']\n"))
+    assert "s3cret" not in str(caught.value)
 
 
 NAMED = 'keepalive = 9\n[profile.a]\nwhere = "mqtt://a"\n[profile.b]\nwhere = "mqtt://b"\nkeepalive = 3\n'

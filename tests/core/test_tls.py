@@ -81,6 +81,7 @@ def test_unreadable(files: Path, settings: dict[str, str], role: str, why: str) 
         TLS(**paths).check()  # type: ignore[arg-type] # texts, all of them
     assert caught.value.role == role
     assert why in str(caught.value)
+    assert str(caught.value).count(role) == 1
     assert "pearl" not in str(caught.value)
 
 
