@@ -198,7 +198,7 @@ def fleet(*, clients: int, connects_per_second: float) -> Fleet:
     if isinstance(clients, bool) or not isinstance(clients, int) or not 1 <= clients <= 10**12:
         raise InvalidOption("clients", f"{clients!r} is no whole number of at least 1")
     if not _is_number(connects_per_second) or not 1e-6 <= connects_per_second <= FAR:
-        raise InvalidOption("connects_per_second", f"{connects_per_second!r} is no number above 0")
+        raise InvalidOption("connects_per_second", f"{connects_per_second!r} is no number from 1e-06 to {FAR:g}")
     return Fleet(clients, float(connects_per_second))
 
 

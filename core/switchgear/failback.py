@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field, frozen
 
+from switchgear.checks import check_utf8
 from switchgear.errors import InvalidOption
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Failback:
             raise InvalidOption("failback.successes", f"{self.successes!r} is no whole number of at least 1")
         if self.probe_client_id is not None and (not isinstance(self.probe_client_id, str) or not self.probe_client_id):
             raise InvalidOption("failback.probe_client_id", f"{self.probe_client_id!r} is no client id")
+        if self.probe_client_id is not None:
+            check_utf8("failback.probe_client_id", self.probe_client_id)
 
 
 def preferred(endpoints: Iterable[Endpoint], present: Endpoint) -> list[Endpoint]:

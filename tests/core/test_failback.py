@@ -85,7 +85,15 @@ def test_probes_are_jittered(now: float, seed: int) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"every": 0}, {"every": "5"}, {"successes": 0}, {"successes": True}, {"window": -1}, {"probe_client_id": ""}],
+    [
+        {"every": 0},
+        {"every": "5"},
+        {"successes": 0},
+        {"successes": True},
+        {"window": -1},
+        {"probe_client_id": ""},
+        {"probe_client_id": "x" * 65536},
+    ],
 )
 def test_wrong_settings(wrong: dict[str, object]) -> None:
     """A setting that cannot be is refused by name."""
