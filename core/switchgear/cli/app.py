@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import switchgear
+from switchgear.cli.visible import visible
 from switchgear.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -42,7 +44,7 @@ def exit_code(error: BaseException) -> int:
 
 def complain(text: object) -> None:
     """Write one line to standard error."""
-    line = " ".join(str(text).split())
+    line = visible(" ".join(str(text).split()))
     with suppress(OSError, ValueError):
         sys.stderr.write(f"switchgear: {line}\n")
         sys.stderr.flush()
@@ -139,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # the process was started without it
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115 - for as long as we run
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal of another encoding cannot show is no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         build()(args=None if argv is None else list(argv), prog_name="switchgear")
     except EXPECTED as error:  # before a command had begun

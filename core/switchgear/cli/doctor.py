@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from attrs import evolve
 
+from switchgear import checks
 from switchgear.cli.app import CONNECTION, OK, UNDELIVERED, USAGE
 from switchgear.cli.options import Connection, connecting
 from switchgear.cli.output import as_json, write_line
+from switchgear.cli.visible import visible
 from switchgear.doctor import Asker, Finding, Report, Verdict, Wishes, examine
 from switchgear.doctor.asking import parse_server
 from switchgear.doctor.finding import failed
@@ -77,6 +79,8 @@ def doctor(
 ) -> int:
     """Say what is wrong between here and the brokers, layer by layer, and what to do about it."""
     servers = tuple(parse_server(each) for each in dns_server or ())
+    if probe_client_id is not None:
+        checks.check_utf8("probe-client-id", probe_client_id)
     if topic is not None:
         check_topic(topic)
         if no_round_trip:
@@ -139,7 +143,7 @@ def line(finding: Finding) -> str:
     """*finding* as one line of plain text: fields are separated by two spaces, nothing is cut."""
     where = f"{finding.endpoint}  " if finding.endpoint else ""
     way_out = f" -> {finding.way_out}" if finding.way_out else ""
-    return f"{finding.verdict.value}  {where}{finding.title}  {' '.join(finding.found.split())}{way_out}"
+    return visible(f"{finding.verdict.value}  {where}{finding.title}  {' '.join(finding.found.split())}{way_out}")
 
 
 def summary(report: Report) -> str:
@@ -161,11 +165,11 @@ def show(report: Report) -> None:
     for endpoint, findings in by_endpoint(report.findings):
         if endpoint:
             table.add_row("", "")
-            table.add_row("", "", Text(endpoint, style="bold"))
+            table.add_row("", "", Text(visible(endpoint), style="bold"))
         for finding in findings:
-            said = Text(" ".join(finding.found.split()))
+            said = Text(visible(" ".join(finding.found.split())))
             if finding.way_out:
-                said.append(f"\n-> {finding.way_out}", style=_STYLES[finding.verdict])
+                said.append(f"\n-> {visible(finding.way_out)}", style=_STYLES[finding.verdict])
             table.add_row(Text(finding.verdict.value, style=_STYLES[finding.verdict]), finding.title, said)
         if endpoint:
             table.add_row("", "")
@@ -196,4 +200,4 @@ def progress(*, is_on: bool) -> Iterator[Callable[[str], object]]:
     from rich.text import Text
 
     with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(Text(text, style="dim"))
+        yield lambda text: status.update(Text(visible(text), style="dim"))

@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from switchgear.cli.visible import visible
 from switchgear.report import WORDS
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Notes:
     def __call__(self, event: Event) -> None:
         """Hear *event*."""
         if not self.quiet and (self.everything or self._matters(event.name)):
-            self.write(words(event))
+            self.write(visible(words(event)))
 
     def _matters(self, name: str) -> bool:
         if name == "attempt_failed":

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from switchgear.cli.app import silence_stdout
+from switchgear.cli.visible import escaped_in_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,8 @@ def write_line(line: bytes) -> None:
 
 def as_json(facts: Mapping[str, object]) -> bytes:
     """*facts* as one line of JSON in UTF-8."""
-    return json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    text = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    return escaped_in_json(text).encode("utf-8", "backslashreplace")
 
 
 def payload_facts(payload: bytes) -> dict[str, object]:

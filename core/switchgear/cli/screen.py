@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from switchgear.cli.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print *rows* under *head*. On a pipe columns are separated by at least two spaces, and nothing is cut."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(head, rows)
         return

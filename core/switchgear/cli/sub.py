@@ -18,6 +18,7 @@ from switchgear.cli.interrupts import Interrupts
 from switchgear.cli.notes import Notes
 from switchgear.cli.options import Connection, connecting
 from switchgear.cli.output import as_json, payload_facts, write_line
+from switchgear.cli.visible import visible, visible_payload
 from switchgear.message import check_filter
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 EPILOG = """
 WHERE is a URI (mqtt, mqtts, ws, wss, tcp, ssl, or a scheme that a plugin owns, such as failover); with --endpoint or
---profile it is left out. Payloads are written as they are, each followed by a line feed.
+--profile it is left out. Payloads are written as they are, each followed by a line feed; on a terminal, which they could
+control, control characters are shown, an escape as \\x1b.
 
 A message is acknowledged after it was written, so none is lost when the reader goes away. With --client-id the broker
 keeps what arrives meanwhile.
@@ -103,7 +105,7 @@ def sub(
     for topic_filter in filters:
         check_filter(topic_filter)
     notes = Notes(everything=connection.shows_events, quiet=connection.is_quiet)
-    printer = Printer(count, json_line if json else topic_line if topics else payload_line)
+    printer = Printer(count, line_maker(json=json, topics=topics, for_people=sys.stdout.isatty()))
     deadline = None if timeout is None else time.monotonic() + timeout
     with Interrupts(printer.finished.set) as interrupts:
         with switchgear.connect(evolve(profile, on_event=notes)) as transport:
@@ -148,6 +150,15 @@ def reader_is_gone() -> bool:
         return False
 
 
+def line_maker(*, json: bool, topics: bool, for_people: bool) -> Callable[[Message], bytes]:
+    """What makes the line of a message, as the user wants it; *for_people* on a terminal."""
+    if json:
+        return json_line
+    if for_people:
+        return shown_topic_line if topics else shown_line
+    return topic_line if topics else payload_line
+
+
 def payload_line(message: Message) -> bytes:
     """The payload as it is."""
     return message.payload
@@ -156,6 +167,16 @@ def payload_line(message: Message) -> bytes:
 def topic_line(message: Message) -> bytes:
     """The topic, a space and the payload."""
     return message.topic.encode() + b" " + message.payload
+
+
+def shown_line(message: Message) -> bytes:
+    """The payload for a terminal."""
+    return visible_payload(message.payload)
+
+
+def shown_topic_line(message: Message) -> bytes:
+    """The topic, a space and the payload, for a terminal."""
+    return visible(message.topic).encode() + b" " + shown_line(message)
 
 
 def json_line(message: Message) -> bytes:

@@ -105,6 +105,8 @@ def test_a_profile(switchgear_broker: ThreadedBroker, tmp_path: Path) -> None:
         (["mqtt://x", "--dns-server", "ns1.example.com"], "'ns1.example.com' is no IP address"),
         (["mqtt://x", "--topic", "a/#"], "wildcard"),
         (["mqtt://x", "--topic", "a", "--no-round-trip"], "not both"),
+        (["mqtt://x", "--probe-client-id", "x" * 65536], "has 65536 bytes"),
+        (["mqtt://x", "--probe-client-id", "x\udcff"], "holds a lone surrogate"),
         (["mqtt://x", "--timeout", "0"], "timeout"),
         (["mqtt://x", "-e", "mqtt://y"], "takes its place"),
     ],

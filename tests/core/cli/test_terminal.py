@@ -89,3 +89,25 @@ def test_doctor_on_a_terminal(switchgear_broker: ThreadedBroker) -> None:
     assert COLOUR.search(out)
     _, plain = on_terminal("doctor", switchgear_broker.uri, environment={"NO_COLOR": "1"})
     assert not COLOUR.search(plain)
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [((), r"one\x1b[2Jtwo" + "\r\n" + r"\xff" + "\tthree"), (("-v",), r"e/\x07 one\x1b[2Jtwo")],
+)
+def test_messages_do_not_control_the_terminal(
+    switchgear_broker: ThreadedBroker, options: tuple[str, ...], shown: str
+) -> None:
+    """On a terminal escape sequences of payloads and topics are shown, and lines and tabs stay."""
+    switchgear_broker.publish("e/\x07", b"one\x1b[2Jtwo\n\xff\tthree", qos=1, retain=True)
+    code, out = on_terminal("sub", switchgear_broker.uri, "e/#", "--count", "1", "--timeout", "20", *options)
+    assert code == 0
+    assert shown in out
+    assert "\x1b" not in out
+
+
+def test_a_terminal_of_another_encoding() -> None:
+    """What the encoding of the terminal does not have is written out, and is no reason to end with a traceback."""
+    code, out = on_terminal("doctor", "--profile", "ä.toml", environment={"PYTHONIOENCODING": "ascii"})
+    assert (code, "Traceback" in out) == (2, False)
+    assert r"\xe4.toml" in out
