@@ -21,7 +21,7 @@ from switchgear.deadline import Deadline
 from switchgear.errors import Forked, SwitchgearError, TransportClosed, WouldDeadlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from switchgear.message import Properties
 
@@ -56,7 +56,7 @@ LOOK: Final = 1.0
 _LIVING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED, DeliveryState.SENT})
 
 
-_LOCK = threading.Lock()  # guards lists of watchers, never held while anything is called
+_LOCK = threading.RLock()  # guards lists of watchers, never held while anything is called; see `Waits.let_go`
 
 _generation = 0  # of this process: one more than its parent's; cheaper to look at than a process id
 
@@ -64,7 +64,7 @@ _generation = 0  # of this process: one more than its parent's; cheaper to look 
 def _forked() -> None:
     global _generation, _LOCK  # noqa: PLW0603 - a fork changes what is true of the whole process
     _generation += 1
-    _LOCK = threading.Lock()  # the parent may have held it
+    _LOCK = threading.RLock()  # the parent may have held it
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -113,6 +113,10 @@ class Waits:
     pid: int = field(factory=os.getpid)
     loop: asyncio.AbstractEventLoop | None = None
     """The loop that serves the transport, once there is one."""
+    room: threading.Condition = field(factory=threading.Condition)
+    """Held while a message is accepted."""
+    locks: list[threading.Condition] = field(factory=list)
+    """What else a publisher's thread may hold for a moment."""
     _born: int = field(factory=lambda: _generation)
     _parked: set[Callable[[], None]] = field(factory=set)
 
@@ -126,9 +130,14 @@ class Waits:
 
         Raises:
             Forked: this process is a child of the one that made the transport.
-            WouldDeadlock: the call would wait for the thread that it was made from.
+            WouldDeadlock: the call would wait for the thread that it was made from, or for what a signal interrupted.
         """
         self.check_process(call)
+        self.check_signal(call)
+        self.check_thread(call)
+
+    def check_thread(self, call: str) -> None:
+        """Raise `WouldDeadlock` in a hook, a handler or an event loop."""
         where = getattr(_busy, "where", None)
         if not where and self.loop is not None and self.loop is _running_loop():
             where = "the event loop"
@@ -139,6 +148,22 @@ class Waits:
         """Raise `TransportClosed` where the loop that served the transport has ended: nothing will come any more."""
         if self.loop is not None and self.loop.is_closed():
             raise TransportClosed(call, what="the event loop of this transport has ended")
+
+    def check_signal(self, call: str) -> None:
+        """Raise `WouldDeadlock` in a signal handler that interrupted a publish, which cannot go on before it returns."""
+        if self.room._is_owned():  # type: ignore[attr-defined]  # what a Condition asks of its lock
+            raise WouldDeadlock(call, "a signal handler that interrupted publish()")
+
+    @contextlib.contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Give up, for a while, what this thread holds because a signal handler interrupted it: others wait for it."""
+        locks: list[Any] = [lock for lock in (_LOCK, self.room, *self.locks) if lock._is_owned()]  # type: ignore[attr-defined]  # as above
+        held = [(lock, lock._release_save()) for lock in locks]
+        try:
+            yield
+        finally:
+            for lock, state in reversed(held):
+                lock._acquire_restore(state)
 
     def check_process(self, call: str) -> None:
         """Raise `Forked` in a child of the process that made the transport."""

@@ -31,7 +31,7 @@ class LoopThread:
     loop: asyncio.AbstractEventLoop | None = None
     _users: int = 0
     _thread: threading.Thread | None = None
-    _lock: threading.Lock = field(factory=threading.Lock)
+    _lock: threading.RLock = field(factory=threading.RLock)  # again in a signal handler
 
     def acquire(self) -> asyncio.AbstractEventLoop:
         """The running loop; started when it is not."""
@@ -104,7 +104,7 @@ class LoopThread:
         self.loop = None
         self._thread = None
         self._users = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 LOOP: Final = LoopThread()

@@ -67,7 +67,7 @@ class Transport:
     def __init__(self, profile: Profile) -> None:
         self._inner = AsyncTransport(profile)  # refuses a wrong configuration before anything is started
         self._is_closed = False
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a signal handler may close what is being closed
         try:
             self._loop = LOOP.acquire()
         except BaseException:  # no thread is left, say
@@ -107,22 +107,27 @@ class Transport:
 
         if not LOOP.call(self._loop, run):
             raise TransportClosed(call)
-        return future.result()
+        with self._inner._waits.let_go():
+            return future.result()
 
     def _wait(self, work: Coroutine[Any, Any, T], call: str) -> T:
         """What *work* returns or raises, from a thread that may block."""
         try:
             self._check_blocking(call)
-            self._check_open(call)
         except BaseException:
             work.close()
             raise
-        future = LOOP.run(self._loop, work)
+        return self._result(work, call)
+
+    def _result(self, work: Coroutine[Any, Any, T], call: str) -> T:
+        """As `_wait`, unchecked."""
+        future = None if self._is_closed else LOOP.run(self._loop, work)
         if future is None:
             work.close()
             raise TransportClosed(call)
         try:
-            return future.result()
+            with self._inner._waits.let_go():
+                return future.result()
         except concurrent.futures.CancelledError:  # the loop has ended: another thread closed the transport
             raise TransportClosed(call) from None
         except BaseException:  # such as KeyboardInterrupt: nobody waits any more
@@ -355,17 +360,20 @@ class Transport:
             raise WouldDeadlock("close()", "the event loop")
         if self._is_closed:
             return
-        self._check_blocking("close()")
+        self._inner._waits.check_thread("close()")
         with self._closing:
             if self._is_closed:
                 return
             try:
-                self._wait(self._inner.close(drain), "close()")
+                self._result(self._inner.close(drain), "close()")
+            except TransportClosed:
+                return  # a signal handler has closed it meanwhile
             except BaseException:  # such as KeyboardInterrupt while it drains: no more draining, but a goodbye
                 with contextlib.suppress(Exception):
-                    self._wait(self._inner.close(), "close()")
+                    self._result(self._inner.close(), "close()")
                 raise
             finally:
-                self._is_closed = True
-                _open.discard(self)
-                LOOP.release()
+                if not self._is_closed:
+                    self._is_closed = True
+                    _open.discard(self)
+                    LOOP.release()

@@ -21,7 +21,7 @@ class Audience:
 
     _waiting: int = field(default=0, init=False)
     _wakes: set[Callable[[], None]] = field(factory=set, init=False)
-    _changed: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _changed: threading.Condition = field(factory=threading.Condition, init=False)  # see `Waits.let_go`
 
     def wait(self, is_met: Callable[[], bool], timeout: float | None, hurry: Callable[[], None]) -> bool:
         """Wait, calling *hurry* before each time, until *is_met*; whether it became so within *timeout* seconds."""
@@ -38,6 +38,11 @@ class Audience:
                 return True
             finally:
                 self._waiting -= 1
+
+    @property
+    def lock(self) -> threading.Condition:
+        """What is held for a moment by those who wait."""
+        return self._changed
 
     def add(self, wake: Callable[[], None]) -> None:
         """Have *wake* called the next time, once."""

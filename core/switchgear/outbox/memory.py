@@ -7,11 +7,10 @@ guards the bounds; the loop takes it only for messages that expire and to wake p
 from __future__ import annotations
 
 import heapq
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from switchgear.delivery import Delivery, Waits
 from switchgear.errors import Cancelled, Dropped, Expired, MessageTooLarge, OutboxFull, TransportClosed
@@ -20,6 +19,7 @@ from switchgear.outbox.newest import NewestFirst
 
 if TYPE_CHECKING:
     import asyncio
+    import threading
     from collections.abc import Callable, Iterable
 
     from switchgear.message import Properties
@@ -40,7 +40,10 @@ class MemoryOutbox:
     sent: dict[int, Delivery] = field(factory=dict, init=False)
     """By sequence: handed to the present connection, not acknowledged."""
     unreported_drops: int = field(default=0, init=False)
-    room: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    room: threading.Condition = field(default=Factory(lambda self: self.waits.room, takes_self=True), init=False)
+    _is_mine: Callable[[], bool] = field(
+        default=Factory(lambda self: self.room._is_owned, takes_self=True), init=False
+    )  # bound once: each message asks it
     on_room: Callable[[], None] | None = field(default=None, init=False)
     """Called on the loop when messages have left and somebody waits for room."""
     wants_room: bool = field(default=False, init=False)
@@ -101,7 +104,10 @@ class MemoryOutbox:
         Raises:
             OutboxFull: there is no room and the policy is to say so.
             MessageTooLarge: it would not fit into an empty outbox.
+            WouldDeadlock: called in a signal handler that interrupted it.
         """
+        if self._is_mine():
+            self.waits.check_signal("publish()")
         limits = self.limits
         size = len(payload) + len(topic)
         victims: list[Delivery] = []
@@ -121,11 +127,20 @@ class MemoryOutbox:
                 delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
                 if expires_at is not None:
                     self._watch_expiry(delivery)
+                if self._is_closed:
+                    self._take_back(size)
+                    return None
                 self.pending.append(delivery)
                 return delivery
         finally:
             for victim in victims:
                 victim._wake()  # without the lock: its callbacks are the user's
+
+    def _take_back(self, size: int) -> None:
+        """A signal handler closed the transport while it was being accepted. Called under the lock."""
+        self._in_count -= 1
+        self._in_bytes -= size
+        self._sequence -= 1
 
     def _watch_expiry(self, delivery: Delivery) -> None:
         """Have *delivery* ended when its time is over, if it has one. Called under the lock."""

@@ -82,6 +82,7 @@ class SqliteOutbox(WindowedOutbox):
         self.writer = Writer(
             file, self._time, self.messenger.emit, self._work, self._in_memory, self._lost, linger=self.linger
         )
+        self.waits.locks = self.writer.locks
         self.writer.exactly_once = self._starts_clean = file.exactly_once
         _open.add(self)
         self._base = self._sequence = file.next_sequence - 1
@@ -134,8 +135,11 @@ class SqliteOutbox(WindowedOutbox):
             OutboxFull: there is no room and the policy is to say so.
             MessageTooLarge: it would not fit into an empty outbox.
             OutboxUnwritable: the disk is full or broken.
+            WouldDeadlock: called in a signal handler that interrupted it.
         """
         writer = self.writer
+        if self._is_mine():
+            self.waits.check_signal("publish()")
         if self._is_closed:
             raise self.closed()
         size = len(payload) + len(topic)
@@ -163,6 +167,9 @@ class SqliteOutbox(WindowedOutbox):
                 delivery = StoredDelivery(
                     writer, self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at
                 )
+                if self._is_closed:
+                    self._take_back(size)
+                    return None
                 writer.queue.append(delivery)
                 self._place(delivery)
         finally:

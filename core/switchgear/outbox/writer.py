@@ -100,10 +100,15 @@ class Writer:
     _is_committing: bool = field(default=False, init=False)
     _lasted: float = field(default=0.0, init=False)  # seconds, the last commit
     _audience: Audience = field(factory=Audience, init=False)  # of commits and failures
-    _work: threading.Condition = field(factory=lambda: threading.Condition(threading.Lock()), init=False)
+    _work: threading.Condition = field(factory=threading.Condition, init=False)  # see `Waits.let_go`
     _hurry: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _on_end: Callable[[], None] | None = field(default=None, init=False)
+
+    @property
+    def locks(self) -> list[threading.Condition]:
+        """What a publisher's thread may hold for a moment."""
+        return [self._work, self._audience.lock]
 
     @property
     def path(self) -> str:
@@ -116,9 +121,12 @@ class Writer:
         """There is something to write; called when the writer `is_idle`."""
         with self._work:
             if self._thread is None and not self._is_closing:
-                thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
-                thread.start()
-                self._thread = thread  # now: where the system has no thread for us, the next one who kicks tries again
+                self._thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
+                try:
+                    self._thread.start()
+                except BaseException:  # the system has no thread for us: the next one who kicks tries again
+                    self._thread = None
+                    raise
             self._work.notify()
 
     def hurry(self) -> None:
