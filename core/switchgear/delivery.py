@@ -1,4 +1,4 @@
-"""One accepted message's whole life, and the waiting for its end. Touches threads' events, nothing else.
+"""One accepted message's whole life, and the waiting for its end. Touches threads' events, clocks and the log.
 
 A `Delivery` is the outbox's own record of the message: one small object, no copy, no lock on the way of a message
 that nobody waits for.

@@ -1,9 +1,10 @@
 """The whole extension surface: every hook, what it is given and what it may answer. Pure: no I/O.
 
 A plugin is a module or an object with functions marked by `hookimpl`, named as below. It takes only the parameters
-that it wants. Threads: every hook runs on a worker thread of ours, may block, and is bounded by the transport's
-``hook_timeout``; ``provide_*``, ``check_options`` and ``register_commands`` run on the thread that builds the transport or the command
-line. An exception is logged with the plugin's name and counted; it never skips a back-off and never stops anything.
+that it wants. ``provide_*`` and ``check_options`` run on the thread that builds the transport, and what they raise ends that;
+``register_commands`` runs on that of the command line. Every other hook runs on a worker thread of ours, and so does
+``provide_endpoints`` when it is asked again: it may block, and is bounded by the transport's ``hook_timeout``; an exception is
+logged with the plugin's name and counted, and never skips a back-off and never stops anything.
 """
 
 from __future__ import annotations
@@ -188,7 +189,8 @@ def provide_driver(
     """A new driver, or a factory that makes one of its settings, when this plugin provides *name*, else None.
 
     Called once when a transport is built, and again after each `Restart`. The first answer wins. *options* are those of
-    this plugin. Raising ends the building of the transport with a `PluginError`. Since: 0.1.
+    this plugin. Raising ends the building of the transport: a `switchgear.ConfigurationError` as it is, anything else as a
+    `PluginError`. Since: 0.1.
     """
 
 

@@ -1,4 +1,4 @@
-"""From a profile to what the machine needs: groups, endpoints, policies, and the plugins whose hooks run. Pure."""
+"""From a profile to what the machine needs: groups, endpoints, policies, and the plugins whose hooks run. Pure but for the plugins that it asks."""
 
 from __future__ import annotations
 

@@ -144,8 +144,8 @@ class FileWindow(Window):
 
     Raises:
         OutboxLocked: another transport or process has the file.
-        UnreadableFile: it cannot be opened or made, or is something else. One that is damaged is set aside as ``PATH.damaged``, and what can
-            be read of it is taken over; the rest may be handled once more.
+        UnreadableFile: it cannot be opened or made, or is something else. One that is damaged is set aside as
+            ``PATH.damaged``, and what can be read of it is taken over; the rest may be handled once more.
     """
 
     outlives: ClassVar[bool] = True
