@@ -85,6 +85,15 @@ def test_unreadable(files: Path, settings: dict[str, str], role: str, why: str) 
     assert "pearl" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["ca_file", "cert_file"])
+def test_a_missing_file_is_called_missing(tmp_path: Path, name: str) -> None:
+    """A file that is not there is said to be that, and not to hold no certificate."""
+    path = tmp_path / "missing.pem"
+    with pytest.raises(UnreadableFile) as caught:
+        TLS(**{name: path}).check()  # type: ignore[arg-type] # one of the two files
+    assert str(caught.value) == f"{name} {str(path)!r}: No such file or directory"
+
+
 def test_unreadable_by_permission(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key file that may not be read is named with the system's reason."""
     path = type(files)
