@@ -227,12 +227,20 @@ class Operations:
                     journal.write("ended", at=self.clock.now(), outcome=Outcome.ABANDONED.name, why=str(error))
                 raise
             runner = Runner(run, journal, self.settings, self.world, self.clock, self.show)
+            written = None
             try:
-                outcome = runner.go()
-            finally:
-                written = self._report(run)
-                if run.outcome is not None:
-                    self._release(lock, run)
+                try:
+                    outcome = runner.go()
+                finally:
+                    written = self._report(run)
+                    if run.outcome is not None:
+                        self._release(lock, run)
+            except KeyboardInterrupt:
+                if run.outcome is not Outcome.DONE:
+                    raise
+                outcome = run.outcome  # who repeats an interrupted rollback that was done would undo it
+                self.show.note(f"interrupted when run {run.name} was done already")
+                self._release(lock, run)
         text = f"mode {run.plan.mode}: {report.summary(run)}"
         return Ended(code=CODES[outcome], text=text, plan=run.plan, run=run, report=written)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from switchgear_iot_dns.dr import report
 from switchgear_iot_dns.dr.errors import BrokenJournal, InvalidPlanFile, Locked, NotSwitched, StalePlan
 from switchgear_iot_dns.dr.lock import Lock
 from switchgear_iot_dns.dr.operations import Wishes
@@ -46,6 +47,23 @@ def test_a_rollback_is_undone_by_a_rollback(bench: Bench) -> None:
     assert bench.operations().rollback(Wishes()).code == 0
     assert bench.regions() == {ONE: WEST, TWO: WEST}
     assert bench.connected(WEST) == EVERYBODY
+
+
+def test_an_interruption_after_the_end_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback that is done says that it was interrupted, so that people repeat it, which undoes it."""
+
+    def interrupted(_: object) -> str:
+        raise KeyboardInterrupt
+
+    bench.operations().apply("west", Wishes())
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "page", interrupted)
+        assert bench.operations().rollback(Wishes()).code == 0
+        bench.aws.fail("iotdata", "InvalidRequestException", 400, what=DELETE)
+        with pytest.raises(KeyboardInterrupt):
+            bench.operations().apply("west", Wishes())
+    assert bench.shown.notes[0].endswith("was done already")
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
 
 
 def test_an_interrupted_rollback_goes_on(bench: Bench) -> None:
