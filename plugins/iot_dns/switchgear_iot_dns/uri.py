@@ -6,8 +6,8 @@ import ipaddress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
-from switchgear.endpoint import Group, SessionKind, parse_uri, scheme_of
-from switchgear.errors import InvalidURI
+from switchgear.endpoint import OPTIONS, Group, SessionKind, parse_uri, scheme_of
+from switchgear.errors import InvalidOption, InvalidURI
 
 from switchgear_iot_dns import options
 
@@ -43,6 +43,11 @@ def read(uri: str, plugin_options: Mapping[str, object]) -> tuple[Endpoint, opti
         endpoint = parse_uri(f"mqtts:{rest}{mark and '?'}{urlencode(theirs)}")
     except InvalidURI as error:
         raise InvalidURI(uri, error.why) from None
+    except InvalidOption as error:
+        if error.name not in OPTIONS:
+            known = {*OPTIONS, *options.NAMES} - {"address"}
+            raise InvalidOption(error.name, f"is unknown in {InvalidURI(uri, '').uri!r}", valid=known) from None
+        raise
     if not is_name(endpoint.host):
         raise InvalidURI(uri, f"{endpoint.host!r} is an address; DNS switches names")
     return endpoint, settings

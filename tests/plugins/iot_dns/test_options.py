@@ -20,6 +20,18 @@ def test_defaults_are_what_users_do_by_hand() -> None:
     assert (made.resolver, made.wait, made.answers, made.poll, made.watch) == ("os", 5.0, 3, 0.5, 0.0)
 
 
+def test_an_unknown_option_of_a_uri_names_those_that_there_are() -> None:
+    """A misspelt option is told apart from the plugin's own, and in the URI that was written."""
+    with pytest.raises(InvalidOption) as caught:
+        uri.read("iot+dns://m.example.com?whatch=20", {})
+    line = str(caught.value)
+    assert "option 'whatch': is unknown in 'iot+dns://m.example.com?whatch=20'; valid options: answers, bound," in line
+    assert line.endswith("priority, resolver, timeout, wait, watch, window")
+    assert "address" not in line
+    with pytest.raises(InvalidOption, match="option 'priority'"):
+        uri.read("iot+dns://m.example.com?priority=x", {})
+
+
 def test_every_option_is_read_from_texts_and_numbers() -> None:
     """Each option has the same meaning as a number of a profile and as the text of a URI."""
     numbers = {"poll": 0.7, "answers": 2, "wait": 0, "bound": 9, "timeout": 1.5, "watch": 20, "window": 3, "drain": 4}
