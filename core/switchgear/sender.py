@@ -89,7 +89,9 @@ class Sender:
 
     def _convict(self, delivery: Delivery) -> None:
         """End *delivery*, with which the connection was lost alone; the others are acquitted, but for a second one."""
-        self._refuse(delivery, f"{delivery.losses} connections in a row were lost while it was being sent")
+        why = f"{delivery.losses} connections in a row were lost while it was being sent"
+        usual = f"its size ({len(delivery.payload)} bytes) or a forbidden topic are usual reasons"
+        self._refuse(delivery, f"{why}; see the broker's log: {usual}")
         for other in list(self.outbox.pending):
             other.losses = min(other.losses, SUSPECT - 1)
 
