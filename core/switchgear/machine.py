@@ -651,10 +651,14 @@ class Machine:
         self.health.failed(attempt.endpoint.key, event.failure, now)
         self._report(attempt, event.failure, was_connected=True)
         if self.flaps == FLAPS or (self.flaps > FLAPS and self.flaps & (self.flaps - 1) == 0):  # bounded: each doubling
-            self._emit("flapping", flaps=self.flaps, hint="is another client using this client id?")
+            hint = "is another client using this client id?" if event.failure.cause in _KICKS else event.failure.advice
+            self._emit("flapping", flaps=self.flaps, hint=hint)
         self._begin_outage(now)
         self._decide(now)
 
+
+_KICKS: Final = frozenset({Cause.CLOSED_BY_BROKER, Cause.CONNECTION_LOST, Cause.SESSION_TAKEN_OVER})
+"""What a broker that has let in another client of our id looks like; with other causes the client id is not to blame."""
 
 _HANDLERS: Final[Mapping[type, Callable[[Machine, Any, float], None]]] = {
     ev.StartRequested: Machine._start,

@@ -605,6 +605,24 @@ def test_flapping_is_told_at_each_doubling() -> None:
     assert heard == [3, 4, 8, 16, 32]
 
 
+@pytest.mark.parametrize(
+    ("cause", "hint"),
+    [
+        (Cause.CLOSED_BY_BROKER, "is another client using this client id?"),
+        (Cause.CONNECTION_LOST, "is another client using this client id?"),
+        (Cause.KEEPALIVE_TIMEOUT, Failure(Cause.KEEPALIVE_TIMEOUT).advice),
+        (Cause.SHUTTING_DOWN, Failure(Cause.SHUTTING_DOWN).advice),
+    ],
+)
+def test_flapping_suspects_the_client_id_where_it_may_be(cause: Cause, hint: str) -> None:
+    """Whoever is called at night is not sent after a second client where the broker hangs or is shut down."""
+    machine = connected()
+    machine.flaps = 2
+    effects = machine.handle(ev.ConnectionLost(machine.generation, Failure(cause)), 5.0)
+    (flapping,) = told(effects, "flapping")
+    assert flapping["hint"] == hint
+
+
 # The table. ----------------------------------------------------------------------------------------------------------
 
 
