@@ -155,6 +155,13 @@ def check_utf8(name: str, value: str) -> None:
         raise InvalidOption(name, f"{show(value)} has {size} bytes; MQTT takes at most 65535")
 
 
+def fit_password(value: bytes) -> bytes:
+    """*value*, which is not shown; `InvalidOption` when it cannot stand in an MQTT packet. Source: MQTT 5, 1.5.6."""
+    if len(value) > 65535:
+        raise InvalidOption("password", f"it has {len(value)} bytes; MQTT takes at most 65535")
+    return value
+
+
 def check_names(known: Iterable[str], given: Iterable[str]) -> None:
     """Raise `InvalidOption`, listing all of *known*, at the first of *given* that is not among them."""
     valid = tuple(known)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from switchgear.cause import Cause, Failure
+from switchgear.checks import fit_password
 from switchgear.drivers.base import AttemptFailed, ConnectRequest
 from switchgear.errors import ConfigurationError
 from switchgear.workers import LOOKUPS
@@ -62,9 +63,9 @@ class Credentials:
     async def _reveal(self, secret: Secret) -> bytes:
         try:
             if not secret.is_dynamic:
-                return secret.reveal()
+                return fit_password(secret.reveal())
             async with asyncio.timeout(self._profile.hook_timeout):
-                return await LOOKUPS.run(secret.reveal)
+                return fit_password(await LOOKUPS.run(secret.reveal))
         except TimeoutError as error:
             detail = f"asking for the password took more than {self._profile.hook_timeout:g} s"
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error

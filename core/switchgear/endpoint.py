@@ -228,10 +228,23 @@ def parse_uri(uri: str) -> Endpoint:
         _check_host(uri, unquote(host)),
         port or default_port,
         path=path,
-        username=unquote(parts.username) if parts.username is not None else None,
-        password=Secret(unquote(parts.password)) if parts.password is not None else None,
+        username=_credential(uri, parts.username),
+        password=None if parts.password is None else Secret(_credential(uri, parts.password) or ""),
     )
     return _with_options(uri, endpoint, parts.query)
+
+
+def _credential(uri: str, text: str | None) -> str | None:
+    """User name or password, percent-decoded; neither is shown."""
+    if text is None:
+        return None
+    try:
+        plain = unquote(text, errors="strict")
+        checks.check_utf8("", plain)
+    except (UnicodeDecodeError, InvalidOption):
+        why = "user or password, percent-decoded, is no UTF-8 without U+0000 of at most 65535 bytes, which MQTT wants"
+        raise InvalidURI(uri, why) from None
+    return plain
 
 
 def _check_host(uri: str, host: str) -> str:

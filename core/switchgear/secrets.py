@@ -24,9 +24,16 @@ class Secret:
     _source: str | bytes | Callable[[], str | bytes] = field(repr=False)
 
     def reveal(self) -> bytes:
-        """The secret as bytes (text in UTF-8). May block when it comes from a callable."""
+        """The secret as bytes (text in UTF-8). May block when it comes from a callable, and raises what that raises.
+
+        Raises:
+            ConfigurationError: it is a text that no UTF-8 can hold.
+        """
         value = self._source() if callable(self._source) else self._source
-        return value.encode() if isinstance(value, str) else bytes(value)
+        try:
+            return value.encode() if isinstance(value, str) else bytes(value)
+        except UnicodeEncodeError:  # it holds the secret
+            raise ConfigurationError("a secret holds a lone surrogate, which is no UTF-8; give it as bytes") from None
 
     @property
     def is_dynamic(self) -> bool:
@@ -43,16 +50,19 @@ def env(name: str) -> Secret:
     """The secret in the environment variable *name*, read before each connect.
 
     Raises:
-        ConfigurationError: the variable is not set (when it is asked).
+        ConfigurationError: the variable is not set, or is no text (when it is asked).
 
     Since: 0.1.
     """
 
-    def read() -> str:
+    def read() -> bytes:
+        value = os.environ.get(name)
+        if value is None:
+            raise ConfigurationError(f"environment variable {name or repr(name)} is not set; it should hold a secret")
         try:
-            return os.environ[name]
-        except KeyError:
-            raise ConfigurationError(f"environment variable {name} is not set; it should hold a secret") from None
+            return value.encode()
+        except UnicodeEncodeError:  # it holds the secret
+            raise ConfigurationError(f"environment variable {name} is no UTF-8 text; it should hold a secret") from None
 
     return Secret(read)
 

@@ -112,6 +112,14 @@ def test_malformed(uri: str, why: str | None) -> None:
         assert repr(uri) in str(caught.value)
 
 
+@pytest.mark.parametrize("credentials", ["a%00b", "a%ffb", "u:p%ff", "x" * 65536, "u:" + "x" * 65536])
+def test_credentials_that_mqtt_does_not_take(credentials: str) -> None:
+    """User and password that no packet can hold are refused, and not replaced by something else."""
+    with pytest.raises(InvalidURI, match="user or password, percent-decoded") as caught:
+        parse_uri(f"mqtt://{credentials}@h")
+    assert "p%ff" not in str(caught.value)
+
+
 def test_credentials() -> None:
     """User and password are percent-decoded, kept out of the host, and shown nowhere."""
     endpoint = parse_uri("mqtts://us%40er:p%3A%2F%23ss@h:1")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +29,18 @@ def test_env(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("one", "tw\u00f6"):
         monkeypatch.setenv("SWITCHGEAR_TEST_PASSWORD", value)
         assert secret.reveal() == value.encode()
+    monkeypatch.setenv("SWITCHGEAR_TEST_PASSWORD", "hunter2\udcff")  # as Python has it where the bytes are no UTF-8
+    with pytest.raises(ConfigurationError, match="SWITCHGEAR_TEST_PASSWORD is no UTF-8") as caught:
+        secret.reveal()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_text_that_no_encoding_holds() -> None:
+    """A text with a lone surrogate is an error of ours, which does not show it."""
+    secret = Secret("hunter" + "2\ud800")
+    with pytest.raises(ConfigurationError, match="lone surrogate") as caught:
+        secret.reveal()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_file(tmp_path: Path) -> None:

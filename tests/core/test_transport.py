@@ -484,6 +484,19 @@ async def test_wrong_credentials() -> None:
             await transport.wait_connected(5)
 
 
+@pytest.mark.parametrize("kind", ["text", "function"])
+async def test_password_that_no_packet_holds(kind: str) -> None:
+    """A password that is too long is named as such, and is no bug of the driver's."""
+    password = "x" * 65536
+    async with broker() as one:
+        given = password if kind == "text" else lambda: password
+        async with open_to(one, username="u", password=given) as transport:
+            await until(lambda: transport.last_error is not None)
+            assert transport.last_error is not None
+            assert transport.last_error.cause is Cause.CREDENTIALS_UNAVAILABLE
+            assert "it has 65536 bytes; MQTT takes at most 65535" in str(transport.last_error)
+
+
 async def test_password_that_raises() -> None:
     """A password that cannot be had is a failed attempt with a cause, and the next try asks again."""
     answers: list[str] = []

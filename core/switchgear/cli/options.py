@@ -12,6 +12,7 @@ import typer
 from attrs import evolve, frozen
 
 from switchgear.backoff import GiveUpAfter, fleet
+from switchgear.checks import fit_password
 from switchgear.endpoint import scheme_of
 from switchgear.errors import InvalidOption
 from switchgear.profile import Profile
@@ -156,7 +157,9 @@ class Connection:
             options["username"] = username
         password = self._password(base)
         if password is not None:
-            password.reveal()  # now, so that a missing variable or file is an error before anything starts
+            fit_password(
+                password.reveal()
+            )  # now, so that a missing variable or file is an error before anything starts
             options["password"] = password
         files = {name: given[name] for name in ("ca_file", "cert_file", "key_file") if given[name] is not None}
         if files:
@@ -175,11 +178,11 @@ class Connection:
 
     def _password(self, base: Profile) -> Secret | None:
         name, path = self.given["password_env"], self.given["password_file"]
-        if name and path:
+        if name is not None and path is not None:
             raise InvalidOption("password-env", "give --password-env or --password-file, not both")
-        if name:
+        if name is not None:
             return env(name)
-        if path:
+        if path is not None:
             return file(path)
         return env(PASSWORD_VARIABLE) if base.password is None and PASSWORD_VARIABLE in os.environ else None
 

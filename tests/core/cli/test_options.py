@@ -58,6 +58,8 @@ def test_profile_takes_the_place_of_where(tmp_path: Path) -> None:
         ({"profile_name": "a"}, [URI]),
         ({"password_env": "A", "password_file": Path("b")}, [URI]),
         ({"password_env": "NOT_THERE"}, [URI]),
+        ({"password_env": ""}, [URI]),
+        ({"password_env": "TOO_LONG"}, [URI]),
         ({"password_file": Path("/not/there")}, [URI]),
         ({"ca_file": Path("/not/there")}, [URI]),
         ({"key_file": Path(__file__)}, [URI]),
@@ -66,8 +68,11 @@ def test_profile_takes_the_place_of_where(tmp_path: Path) -> None:
         ({"fleet_size": "many"}, [URI]),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options: dict[str, object], arguments: list[str]) -> None:
+def test_what_cannot_be_meant_is_refused(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, object], arguments: list[str]
+) -> None:
     """Contradicting options, missing secrets and files, and wrong values are errors before anything starts."""
+    monkeypatch.setenv("TOO_LONG", "x" * 65536)
     with pytest.raises(ConfigurationError):
         given(**options).profile(arguments)
 
