@@ -550,11 +550,12 @@ def command(name: str) -> str:
     """One command: what it does, its arguments and options, what its help says below them."""
     info = commands()[name]
     arguments, own, shared = [], [], 0
-    for parameter, _, described, given in _parameters(info.callback):
+    for parameter, kind, described, given in _parameters(info.callback):
         if isinstance(described, typer.models.ArgumentInfo):
-            metavar = described.metavar or parameter.upper()
-            is_needed = given.default is inspect.Parameter.empty
-            arguments.append((metavar if is_needed else f"[{metavar}]", words(described.help or "")))
+            shown = described.metavar or parameter.upper()
+            shown = shown if given.default is inspect.Parameter.empty else f"[{shown}]"
+            takes_many = any(get_origin(each) is list for each in (kind, *get_args(kind)))
+            arguments.append((f"{shown}..." if takes_many else shown, words(described.help or "")))
         elif getattr(described, "rich_help_panel", None) == "Connection":
             shared += 1
         else:

@@ -13,11 +13,12 @@ import attrs
 import pytest
 import switchgear
 from switchgear import cause, errors, hookspecs, report
-from switchgear.cli.app import CONNECTION, INTERRUPTED, OK, UNDELIVERED, USAGE
+from switchgear.cli.app import CONNECTION, INTERRUPTED, OK, UNDELIVERED, USAGE, build
 from switchgear.drivers.base import DriverFeatures
 from switchgear.loaded_plugin import HOOKS
 from switchgear.plugins import registry
 from switchgear.transport import DRAIN
+from typer.testing import CliRunner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +134,14 @@ def test_every_command_is_listed(generate: ModuleType, pages: dict[str, str]) ->
     assert re.findall(r"^## `switchgear ([^`]+)`", page, re.MULTILINE) == list(generate.commands())
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)]
     assert codes == [OK, UNDELIVERED, USAGE, CONNECTION, INTERRUPTED]
+
+
+@pytest.mark.parametrize("name", ["sub", "pub", "certs demo", "certs server", "dr apply", "outbox show"])
+def test_a_usage_line_is_that_of_the_help(name: str, pages: dict[str, str]) -> None:
+    """What the page says may be repeated or left out is what the command's own help says."""
+    said = CliRunner(env={"COLUMNS": "200"}).invoke(build(), [*name.split(), "--help"]).stdout.splitlines()[0]
+    usage = said.translate(str.maketrans("", "", "{}")).partition("[OPTIONS]")[2]
+    assert f"\nswitchgear {name} [OPTIONS]{usage}\n" in reference(pages, "commands")
 
 
 def test_every_log_line_is_listed(generate: ModuleType, pages: dict[str, str]) -> None:

@@ -156,7 +156,7 @@ def check_aws(
 
 def needs(
     targets: Annotated[
-        list[str], typer.Argument(help="Files, names in --out, or live endpoints.", metavar="FILE|NAME|HOST:PORT...")
+        list[str], typer.Argument(help="Files, names in --out, or live endpoints.", metavar="FILE|NAME|HOST:PORT")
     ],
     *,
     within: Annotated[

@@ -80,7 +80,7 @@ def init(
 
 def server(
     names: Annotated[
-        list[str], typer.Argument(help="DNS names, also wildcards and IDN, or IP addresses.", metavar="NAME...")
+        list[str], typer.Argument(help="DNS names, also wildcards and IDN, or IP addresses.", metavar="NAME")
     ],
     *,
     san: Annotated[
@@ -108,7 +108,7 @@ def server(
 
 
 def client(
-    names: Annotated[list[str], typer.Argument(help="Common names, such as client ids.", metavar="NAME...")],
+    names: Annotated[list[str], typer.Argument(help="Common names, such as client ids.", metavar="NAME")],
     *,
     days: Days = None,
     rsa: LeafRsa = None,
@@ -154,7 +154,7 @@ def sign(
 
 
 def renew(
-    what: Annotated[list[str], typer.Argument(help="Certificate files, or names in --out.", metavar="FILE|NAME...")],
+    what: Annotated[list[str], typer.Argument(help="Certificate files, or names in --out.", metavar="FILE|NAME")],
     *,
     keep_key: Annotated[bool, typer.Option("--keep-key", help="Certify the same key again; else a new one.")] = False,
     if_needed: Annotated[bool, typer.Option("--if-needed", help="Only those that `needs-renewal` names.")] = False,
@@ -183,7 +183,7 @@ def renew(
 
 def demo(
     names: Annotated[
-        list[str] | None, typer.Argument(help="The servers' names.", metavar="[NAME...]", show_default=False)
+        list[str] | None, typer.Argument(help="The servers' names.", metavar="NAME", show_default=False)
     ] = None,
     *,
     san: Annotated[

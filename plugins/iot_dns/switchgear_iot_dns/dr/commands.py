@@ -109,7 +109,7 @@ def plan(
 @_ending
 def apply(
     mode: Annotated[
-        str | None, typer.Argument(help="A mode of the plan file.", metavar="[MODE]", show_default=False)
+        str | None, typer.Argument(help="A mode of the plan file.", metavar="MODE", show_default=False)
     ] = None,
     *,
     file: PlanFile = DEFAULT_FILE,
