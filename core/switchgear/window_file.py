@@ -48,7 +48,7 @@ class HandledTable:
         handled = switchgear.HandledTable()
 
         def handle(message):
-            with sqlite3.connect("orders.db") as database:
+            with closing(sqlite3.connect("orders.db")) as database, database:
                 if handled.mark(database, message):
                     database.execute("INSERT INTO orders VALUES (?)", (message.text,))
 

@@ -15,7 +15,7 @@ from switchgear.testing.processes import Mosquitto
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 CONSUMER = """
-import os, sqlite3, sys
+import contextlib, os, sqlite3, sys
 import switchgear
 
 where, database_file, kills_itself = sys.argv[1].split(","), sys.argv[2], int(sys.argv[3])
@@ -25,7 +25,7 @@ seen = 0
 def handle(message):
     global seen
     seen += 1
-    with sqlite3.connect(database_file) as database:
+    with contextlib.closing(sqlite3.connect(database_file)) as database, database:
         if handled.mark(database, message):
             database.execute("INSERT INTO effects VALUES (?)", (message.text,))
         if seen == kills_itself:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,7 @@ def test_what_was_accepted_is_on_disk(tmp_path: Path) -> None:
     found: list[tuple[str, ...]] = []
 
     def then() -> None:
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             found.append(tuple(sorted(topic.decode() for (topic,) in db.execute("SELECT topic FROM message"))))
         db.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import sqlite3
@@ -187,7 +188,7 @@ def test_any_history(disk: Disk, tmp_path: Path, kind: type[SqliteOutbox], seed:
             known.clear()
             flying.clear()
             outbox = new()
-            with sqlite3.connect(tmp_path / f"{process}.outbox") as db:
+            with contextlib.closing(sqlite3.connect(tmp_path / f"{process}.outbox")) as db, db:
                 rows = [int(topic) for (topic,) in db.execute("SELECT topic FROM message ORDER BY sequence")]
             db.close()
             assert rows == sorted(set(rows))
@@ -209,7 +210,7 @@ def test_any_history(disk: Disk, tmp_path: Path, kind: type[SqliteOutbox], seed:
     assert all(delivery.done() for delivery in known.values())
     disk.mend()
     outbox.close_now()
-    with sqlite3.connect(outbox.path) as db:
+    with contextlib.closing(sqlite3.connect(outbox.path)) as db, db:
         counts = "SELECT messages, bytes, (SELECT count(*) FROM message) FROM meta"
         assert db.execute(counts).fetchone() == (0, 0, 0)
     db.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import sys
 import threading
@@ -123,14 +124,14 @@ def test_what_was_moved_aside_stays_so(opened: Open, path: Path) -> None:
     outbox = opened()
     put(outbox, range(200))
     outbox.close_now()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE message SET payload = X'01' WHERE sequence = 101")
     outbox = opened()
     assert outbox.writer.wait(lambda: [name for name, _ in outbox.messenger.kept] == ["outbox_quarantined"], 10)
     outbox.close_now()
     path.write_bytes(without_first_rows(path.read_bytes()))
     opened().close_now()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         aside = db.execute("SELECT why, topic, payload FROM quarantine").fetchall()
     assert aside == [("its checksum does not match", b"t/100", b"\x01")]
 
@@ -141,7 +142,7 @@ def test_overdue_when_it_breaks(opened: Open, path: Path, monkeypatch: pytest.Mo
     outbox = opened()
     put(outbox, range(10))
     outbox.close_now()
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         overdue = checksum(6, b"t/5", bytes(100), 1, b"", 1)
         db.execute("UPDATE message SET expires_at = 1, checksum = ? WHERE sequence = 6", (overdue,))
     outbox = opened()
@@ -250,7 +251,7 @@ def test_rows_that_were_never_committed(opened: Open, path: Path) -> None:
     put(outbox, range(3))
     waiting = outbox.accept("t/3", b"", 1)
     assert waiting is not None
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         insert(db, 4, "t/3")
     db.close()
     outbox.writer._broken = "a test says so"
@@ -268,7 +269,7 @@ def test_rows_that_had_left(opened: Open, path: Path) -> None:
         outbox.end(outbox.pending.popleft(), S.ACKNOWLEDGED)
     assert outbox.writer.wait(lambda: outbox.writer.file.messages == 5, 10)
     size = outbox.writer.file.bytes
-    with sqlite3.connect(path) as db:
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
         insert(db, 1, "t/0")
     db.close()
     outbox.writer._broken = "a test says so"
@@ -317,7 +318,7 @@ def test_a_disk_that_breaks_every_file(opened: Open, path: Path, monkeypatch: py
 def test_another_application_has_a_table_meta_too(opened: Open, path: Path) -> None:
     """Another application's database is refused and left as it is, though one of its tables is called as one of ours."""
     for version in (0, 1, 2):
-        with sqlite3.connect(path) as db:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
             db.executescript(
                 f"DROP TABLE IF EXISTS meta; CREATE TABLE meta (key, value); PRAGMA user_version = {version}"
             )

@@ -127,7 +127,7 @@ PROCESSES: dict[str, tuple[list[str], str]] = {
     "a worker of multiprocessing": (["-c", WORKER], "it was forked"),
     "standard input": (["-"], "standard input"),
     "a directory that was left": (
-        ["-c", f"import os, tempfile; d=tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); {SAY}"],
+        ["-c", f"import asyncio, os, tempfile; d=tempfile.mkdtemp(); os.chdir(d); os.rmdir(d); {SAY}"],
         "gone",
     ),
 }
