@@ -63,7 +63,11 @@ def quarantined(path: str) -> Generator[tuple[object, ...], None, None]:
 
 def _open(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
-    db.execute("SELECT count(*) FROM sqlite_schema")
+    try:
+        db.execute("SELECT count(*) FROM sqlite_schema")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
