@@ -161,7 +161,7 @@ class Subscriber:
         answers = await asyncio.gather(*(connection.subscribe(batch) for batch in missing))
         obsolete = sorted(self.wanted.obsolete)  # as of now: one may be wanted again since
         if obsolete:
-            await connection.unsubscribe(obsolete)
+            await asyncio.gather(*(connection.unsubscribe(batch) for batch in batches(obsolete)))
             self.wanted.obsolete.difference_update(obsolete)
         refused = False
         for batch, codes in zip(missing, answers, strict=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from switchgear.drivers.base import Filter
 
 BATCH: Final = 8
-"""Filters in one SUBSCRIBE. AWS IoT takes at most 8 and closes the connection on more."""
+"""Filters in one SUBSCRIBE or UNSUBSCRIBE. AWS IoT takes at most 8 and closes the connection on more."""
 
 MATCHES: Final = 4096
 """Topics whose subscriptions are remembered; then the memory starts afresh."""
@@ -33,6 +33,7 @@ class Wanted(Protocol):
 
 
 W = TypeVar("W", bound=Wanted)
+F = TypeVar("F")
 
 
 def bare_filter(topic_filter: str) -> str:
@@ -86,9 +87,12 @@ class Subscriptions(Generic[W]):
         return [wanted for group in self._wanted.values() for wanted in group]
 
     def lose_session(self) -> None:
-        """The broker holds nothing of ours."""
+        """The broker says that it holds nothing of ours.
+
+        What is obsolete stays so: ActiveMQ says this at every connection, and keeps durable subscriptions all the same
+        (seen with 5.17.2). An UNSUBSCRIBE of what is not there does no harm.
+        """
         self.held.clear()
-        self.obsolete.clear()
 
     def missing(self) -> list[Filter]:
         """What the session does not hold yet: one filter each, with the highest QoS that somebody wants."""
@@ -110,7 +114,7 @@ class Subscriptions(Generic[W]):
         return found
 
 
-def batches(filters: Iterable[Filter], size: int = BATCH) -> list[list[Filter]]:
-    """The *filters* in lists of at most *size*."""
+def batches(filters: Iterable[F], size: int = BATCH) -> list[list[F]]:
+    """The *filters*, or their names, in lists of at most *size*."""
     listed = list(filters)
     return [listed[i : i + size] for i in range(0, len(listed), size)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import switchgear
 from switchgear import TLS, Cause
-from switchgear.testing.processes import DEFAULT_USERS, ActiveMQPair, Relay, TlsFiles
+from switchgear.testing.processes import DEFAULT_USERS, ActiveMQPair, LoggedDelivery, Relay, TlsFiles
 
 MakeRelay = Callable[[int], Relay]
 PUBLISHER = {"username": "publisher", "password": DEFAULT_USERS["publisher"]}
@@ -112,6 +112,34 @@ def test_whoever_is_first_at_the_standby(activemq_pair: ActiveMQPair, relay: Mak
             pair.wait_standby(60)
         writer.drain(60)
     assert list(dict.fromkeys(heard)) == wanted
+
+
+def test_unsubscribed_during_an_outage(activemq_pair: ActiveMQPair, relay: MakeRelay) -> None:
+    """The durable subscription is gone then: the pair neither stores nor delivers for a filter that nobody wants."""
+    pair = activemq_pair
+    ways = [relay(port) for port in pair.ports]
+    heard: list[str] = []
+    with (
+        switchgear.connect(pair.failover_uri, client_id="press-gone", **PUBLISHER) as writer,
+        switchgear.connect(failover(ways), client_id="reader-gone", **SUBSCRIBER) as reader,
+    ):
+        for topic in ("gone/a", "gone/b"):
+            writer.publish(topic, b"makes it").wait(60)
+        unwanted = reader.subscribe("gone/a")
+        unwanted.wait_ready(60)
+        reader.subscribe("gone/b", lambda message: heard.append(message.text)).wait_ready(60)
+        for way in ways:
+            way.down()
+        wait_until(lambda: not reader.is_connected, reader.explain)
+        unwanted.unsubscribe()
+        for way in ways:
+            way.up()
+        reader.wait_connected(60)
+        writer.publish("gone/a", b"for nobody").wait(60)
+        writer.publish("gone/b", b"for the reader").wait(60)
+        wait_until(lambda: heard == ["for the reader"], reader.explain)
+    delivered = [e.topic for e in pair.entries() if isinstance(e, LoggedDelivery) and e.client_id == "reader-gone"]
+    assert delivered == ["gone/b"]
 
 
 def test_a_refused_subscription_is_asked_for_again(require_brokers: Callable[[str], None], tmp_path: Path) -> None:

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import switchgear
-from switchgear import AsyncTransport, Message, Properties, Window, exponential
+from switchgear import AsyncTransport, Group, Message, Properties, Window, exponential
+from switchgear.drivers.flow import PahoConnection
 from switchgear.testing.broker import Broker
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
     from switchgear.subscription import Subscription
 
 QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 2.0, "protocol": "5"}
 
 
-def open_to(one: Broker, **options: Any) -> AsyncTransport:
-    return switchgear.aio.connect(one.uri, **{"client_id": "consumer", **QUICK, **options})
+def open_to(one: Broker | Group, **options: Any) -> AsyncTransport:
+    return switchgear.aio.connect(
+        one.uri if isinstance(one, Broker) else one, **{"client_id": "consumer", **QUICK, **options}
+    )
 
 
 def with_id(message_id: str) -> Properties:
@@ -244,6 +249,35 @@ async def test_waiting_messages_do_not_multiply() -> None:
             assert taken.text == "1"
             assert found[-2:] == ["2", "3"]
             assert found.count("2") == found.count("3") == 1
+
+
+async def test_unsubscribed_during_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told to the next broker, eight in a packet, although that one says that it has no session.
+
+    ActiveMQ says so at every connection, and would keep what comes for the durable subscription for ever.
+    """
+    told: list[list[str]] = []
+    unsubscribe = PahoConnection.unsubscribe
+
+    def listen(flow: PahoConnection, filters: Sequence[str]) -> Coroutine[Any, Any, list[int]]:
+        told.append(list(filters))
+        return unsubscribe(flow, filters)
+
+    monkeypatch.setattr(PahoConnection, "unsubscribe", listen)
+    async with Broker() as one, Broker() as two:
+        await one.start()
+        await two.start()
+        async with open_to(Group([one.uri, two.uri], "shared")) as transport:
+            subscriptions = [transport.subscribe(f"a/{n:02}") for n in range(20)]
+            await asyncio.gather(*(subscription.ready(5) for subscription in subscriptions))
+            await (one if one.clients else two).kill()
+            while transport.is_connected:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.002)
+            for subscription in subscriptions[1:]:
+                subscription.unsubscribe()
+            await transport.publish("b")
+    assert [len(filters) for filters in told] == [8, 8, 3]
+    assert [f"a/{n:02}" for n in range(1, 20)] == [name for filters in told for name in filters]
 
 
 async def test_what_still_comes_after_unsubscribing() -> None:
