@@ -195,17 +195,21 @@ def _hash(facts: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def decide(settings: Settings, mode: str, zone: ZoneFacts, present: Mapping[str, Sequence[Record]]) -> tuple[Move, ...]:
-    """What *mode* does to each domain, when *present* are the record sets at each domain's name.
-
-    Raises:
-        InvalidPlanFile: the mode is unknown, or a domain is not in the zone or is its apex.
-        RegionSwitchError: a record is there that we would have to guess about.
-    """
+def check_mode(settings: Settings, mode: str) -> None:
+    """Refuse a *mode* that the plan file does not have, before anybody is asked. Raises `InvalidPlanFile`."""
     if mode not in settings.modes:
         raise InvalidPlanFile(
             settings.path, f"modes.{mode}", f"there is no such mode; modes: {_listed(settings.modes)}"
         )
+
+
+def decide(settings: Settings, mode: str, zone: ZoneFacts, present: Mapping[str, Sequence[Record]]) -> tuple[Move, ...]:
+    """What *mode* does to each domain, when *present* are the record sets at each domain's name.
+
+    Raises:
+        InvalidPlanFile: a domain is not in the zone or is its apex.
+        RegionSwitchError: a record is there that we would have to guess about.
+    """
     return tuple(
         _move(settings, domain, region, zone, present[domain]) for domain, region in settings.modes[mode].items()
     )

@@ -11,7 +11,7 @@ from attrs import evolve
 from switchgear_iot_dns.dr import client_ids, clients, look
 from switchgear_iot_dns.dr.errors import AwsTrouble, RegionSwitchError
 from switchgear_iot_dns.dr.name_servers import disagreement
-from switchgear_iot_dns.dr.plan import Check, Move, Plan, decide
+from switchgear_iot_dns.dr.plan import Check, Move, Plan, check_mode, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ class World:
 
     def decided(self, mode: str) -> Plan:
         """What *mode* changes in the records, without a look at the regions: what a saved plan is compared with."""
+        check_mode(self.settings, mode)
         zone = self.records.zone()
         settings = self.settings
         # A name outside the zone is refused by `decide`; it is not asked for, for the zone cannot have it.

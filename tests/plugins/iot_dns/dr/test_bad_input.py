@@ -106,9 +106,10 @@ def test_a_protected_record(bench: Bench, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_an_unknown_mode(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown mode does not list those that there are."""
+    """An unknown mode does not list those that there are, or AWS is asked before it is refused."""
     code, line = refused(bench, capsys, "apply", "north", "--yes")
     assert code == 2
+    assert bench.aws.count("route53", "GET .*/hostedzone/[^/]*$") == 0
     assert "modes.north: there is no such mode; modes: east, split, swapped, west" in line
 
 
