@@ -44,7 +44,7 @@ def _text(settings: Settings, domain: str, *, errors: str = "strict") -> str:
     """What the file of the domain's clients holds; one that is being written may end within a letter."""
     path = Path(settings.domains[domain].clients.file or "")
     try:
-        return path.read_text(encoding="utf-8", errors=errors)
+        return path.read_text(encoding="utf-8-sig", errors=errors)  # editors of Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise InvalidPlanFile(settings.path, f"domains.{domain}.clients.file", f"{path}: {why}") from error

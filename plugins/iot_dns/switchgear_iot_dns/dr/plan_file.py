@@ -34,6 +34,9 @@ T = TypeVar("T")
 KEYS: Final = ("zone", "domains", "modes", "regions", "pace", "waits", "handshake", "journal")
 """The keys of the file itself."""
 
+LARGEST: Final = 2**26
+"""Bytes of a plan file at most: half a million of the longest client ids."""
+
 JOURNAL: Final = "dr-journal"
 """The folder of the journals where the file names none."""
 
@@ -45,8 +48,11 @@ def load(path: Path) -> Settings:
         InvalidPlanFile: it cannot be read, or a key or value of it is wrong; the error names the key.
     """
     try:
-        raw = path.read_bytes()
-        data = tomllib.loads(raw.decode())
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise InvalidPlanFile(str(path), "", f"it has more than {LARGEST >> 20} MiB; that is no plan file")
+        data = tomllib.loads(raw.decode("utf-8-sig"))  # editors of Windows begin with a mark
     except OSError as error:
         raise InvalidPlanFile(str(path), "", error.strerror or str(error)) from error
     except UnicodeDecodeError as error:

@@ -404,6 +404,14 @@ def test_a_file_of_ids_that_cannot_be_read(bench: Bench, capsys: pytest.CaptureF
     assert f"domains.{ONE}.clients.file: {bench.folder / 'ids.txt'}: No such file or directory" in line
 
 
+def test_a_file_of_ids_of_an_editor_of_windows(bench: Bench) -> None:
+    """A byte order mark is part of the first client's id, which then is refused."""
+    (bench.folder / "ids.txt").write_bytes(b"\xef\xbb\xbfpress-1\r\npress-2\r\n")
+    bench.more[f'domains."{ONE}".clients'] = 'source = "file"\nfile = "ids.txt"'
+    bench.write()
+    assert bench.operations().plan("west").moves[0].clients == ("press-1", "press-2")
+
+
 def test_errors_have_facts() -> None:
     """An error of ours is no SwitchgearError with an exit code."""
     error = InvalidPlanFile("dr.toml", "zone.id", "it is missing")

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from switchgear_iot_dns.dr import settings
+from switchgear_iot_dns.dr import plan_file, settings
 from switchgear_iot_dns.dr.errors import InvalidPlanFile
 from switchgear_iot_dns.dr.plan_file import KEYS, load
 
@@ -129,6 +129,19 @@ def test_places_are_taken_as_they_are_written(tmp_path: Path) -> None:
         read = load(written(tmp_path, f'regions.us-east-1.data_endpoint = "{endpoint}"\n{text}'))
         assert read.region("us-east-1").data_endpoint == endpoint
         assert read.zone.name_servers == servers
+
+
+def test_a_file_of_an_editor_of_windows(tmp_path: Path) -> None:
+    """A byte order mark, or lines that end as they do there, are no TOML."""
+    (tmp_path / "dr.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert load(tmp_path / "dr.toml").zone.id == "Z1"
+
+
+def test_a_file_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that never ends takes the machine's memory."""
+    monkeypatch.setattr(plan_file, "LARGEST", 2**20)
+    with pytest.raises(InvalidPlanFile, match="it has more than 1 MiB; that is no plan file"):
+        load(Path("/dev/zero"))
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
