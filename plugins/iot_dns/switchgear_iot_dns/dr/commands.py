@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from switchgear.cli.app import complain, paragraphs
+from switchgear.cli.app import complain, paragraphs, silence_stdout
 from switchgear.cli.interrupts import Interrupts
 from switchgear.cli.output import as_json, write_line
 from switchgear.cli.screen import print_table
@@ -53,6 +53,9 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Leave an unfinished run as
 
 DEFAULT_FILE: Final = Path("dr.toml")
 
+RESUMED: Final = frozenset({"apply", "rollback"})
+"""The commands that go on with what they began; the others only read."""
+
 
 @app.callback(epilog=paragraphs(EPILOG))
 def main() -> None:
@@ -61,6 +64,8 @@ def main() -> None:
 
 def _ending(command: Callable[..., int]) -> Callable[..., None]:
     """*command*, with our errors as one line each and the exit codes of the epilog."""
+    is_resumed = command.__name__ in RESUMED
+    more = "; the same command goes on where this one stopped" if is_resumed else ""
 
     @functools.wraps(command)
     def run(*args: Any, **given: Any) -> None:
@@ -70,12 +75,15 @@ def _ending(command: Callable[..., int]) -> Callable[..., None]:
         except RegionSwitchError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from None
-        except OSError as error:  # the journal's disk is full, or gone
+        except OSError as error:  # the disk of the journal is full, or gone; or nobody reads what is said
+            silence_stdout()
+            if isinstance(error, BrokenPipeError) and not is_resumed:
+                raise typer.Exit from None
             where = f"{error.filename}: " if error.filename else ""
-            complain(f"{where}{error.strerror or error}; the same command goes on where this one stopped")
-            raise typer.Exit(INTERRUPTED) from None
+            complain(f"{where}{error.strerror or error}{more}")
+            raise typer.Exit(INTERRUPTED if is_resumed else REFUSED) from None
         except KeyboardInterrupt:
-            complain("interrupted; the same command goes on where this one stopped")
+            complain(f"interrupted{more}")
             raise typer.Exit(INTERRUPTED) from None
         raise typer.Exit(code)
 
@@ -279,6 +287,16 @@ def _print_plan(made: Plan, takes: str) -> None:
 
 
 def _tell_end(ended: Ended, *, as_json_line: bool) -> int:
+    """Say how it ended, where somebody reads it; what is done is done, and its exit code the same."""
+    try:
+        _write_end(ended, as_json_line=as_json_line)
+    except OSError as error:
+        silence_stdout()
+        complain(f"{ended.text}; standard output: {error.strerror or error}")
+    return ended.code
+
+
+def _write_end(ended: Ended, *, as_json_line: bool) -> None:
     from switchgear_iot_dns.dr import report
 
     if as_json_line:
@@ -293,4 +311,3 @@ def _tell_end(ended: Ended, *, as_json_line: bool) -> int:
         typer.echo(ended.text)
     if ended.report is not None and not as_json_line:
         typer.echo(f"report: {ended.report}")
-    return ended.code

@@ -185,6 +185,43 @@ def test_rollback_by_command(bench: Bench, dr: Any) -> None:
     assert "mode undo west: done" in out
 
 
+def begun(bench: Bench, *command: str) -> subprocess.Popen[str]:
+    """A command in a process of its own, whose output can be left alone."""
+    return subprocess.Popen(
+        [sys.executable, "-Im", "switchgear", "dr", *command, "--file", str(bench.folder / "dr.toml")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_who_reads_no_more_does_not_interrupt_a_run(bench: Bench, dr: Any) -> None:
+    """A rollback whose reader went before it ended says that it was interrupted, so that people repeat it."""
+    dr("apply", "west", "--yes")
+    child = begun(bench, "rollback", "--yes")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    while "it takes" not in child.stdout.readline():
+        pass
+    child.stdout.close()
+    err = child.stderr.read()
+    assert (child.wait(), "mode undo west: done" in err) == (0, True), err
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+    child.stderr.close()
+
+
+@pytest.mark.parametrize("command", [("status",), ("plan", "west")])
+def test_who_reads_no_more_of_what_only_reads(bench: Bench, dr: Any, command: tuple[str, ...]) -> None:
+    """`switchgear dr status | head` says that something was interrupted and goes on."""
+    child = begun(bench, *command)
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert (child.stderr.read(), child.wait()) == ("", 0)
+    child.stderr.close()
+
+
 def test_a_saved_plan_by_command(bench: Bench, dr: Any) -> None:
     """A plan that `plan --out` saved cannot be applied, or is applied as another mode."""
     saved = bench.folder / "saved.json"
