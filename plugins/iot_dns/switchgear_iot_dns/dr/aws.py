@@ -48,7 +48,7 @@ class Aws:
             raise RegionSwitchError("this needs boto3: pip install 'switchgear-iot-dns[dr]'") from error
         self._zone = zone
         self._clients: dict[tuple[str, str, str | None, bool], Any] = {}
-        self._silent: dict[tuple[str, str], float] = {}
+        self._silent: dict[tuple[str, str], tuple[float, str]] = {}
         self._lock = threading.Lock()
 
         def bounded(mode: str, attempts: int) -> Any:
@@ -115,8 +115,9 @@ class Aws:
             )
         where = f"{operation} of {service} in {region}"
         is_brisk = client.meta.config.retries == self._brisk.retries
-        if is_brisk and time.monotonic() - self._silent.get((service, region), -SILENCE) < SILENCE:
-            raise AwsTrouble(where, "it did not answer a moment ago")
+        since, why = self._silent.get((service, region), (-SILENCE, ""))
+        if is_brisk and time.monotonic() - since < SILENCE:
+            raise AwsTrouble(where, f"it did not answer a moment ago: {why}")
         try:
             told = function(**request)
         except self._errors.ClientError as error:
@@ -133,7 +134,7 @@ class Aws:
                 "AWS: no credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --profile"
             ) from error
         except self._errors.BotoCoreError as error:
-            self._silent[service, region] = time.monotonic()
+            self._silent[service, region] = (time.monotonic(), _line(error))
             raise AwsTrouble(where, _line(error)) from error
         except self._unreadable as error:  # half an answer, or a page of somebody between
             raise AwsTrouble(where, f"its answer cannot be read: {_line(error)[:200]}") from error
