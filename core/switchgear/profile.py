@@ -217,7 +217,7 @@ class Profile:
         startup_give_up_after: The same while no connection ever succeeded; None: as ``give_up_after``.
         give_up_on_fatal: Whether to stop when every endpoint has failed fatally.
         plugins: Names, or plugin objects, whose strategy hooks run, in this order.
-        disable_plugins: Names that must not run here.
+        disable_plugins: Names whose strategy hooks must not run here: to name one, or use its scheme, is `UnknownPlugin`.
         plugin_options: Options by plugin name.
         hook_timeout: Seconds that a hook may take.
         failback: How to return to endpoints of a better priority; None: with `Failback`'s defaults where priorities
