@@ -133,6 +133,11 @@ class Sender:
         self._is_due = False
         self.pump()
 
+    def wake_expiring(self) -> None:
+        """The same of one that expires."""
+        self.wake()
+        self.watch_expiry()
+
     # Sending. ----------------------------------------------------------------------------------------------------
 
     def pump(self) -> None:

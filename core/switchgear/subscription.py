@@ -87,7 +87,10 @@ class Subscription:
 
     def unsubscribe(self) -> None:
         """No more messages."""
-        self._transport._check_home("subscription.unsubscribe()")
+        if not self._transport._sent_home("subscription.unsubscribe()", self._end):
+            self._end()
+
+    def _end(self) -> None:
         self._transport._subscriber.remove(self)
 
     def _answered(self, refusal: SubscriptionRefused | None) -> None:

@@ -69,8 +69,9 @@ _RNG = random.SystemRandom()  # one for all: a generator of its own would take 2
 class AsyncTransport:
     """A resilient MQTT transport on the running event loop; made by `switchgear.aio.connect`. Since: 0.1.
 
-    `publish`, `subscribe`, `unsubscribe` and `reconnect` are plain calls that never wait; they are made on the loop's
-    thread, and raise `WrongLoop` elsewhere. What waits is awaited: a delivery, `drain`, `ready`, `wait_connected`, `close`.
+    `publish`, `unsubscribe` and `reconnect` are plain calls that never wait, from any thread: plain handlers have one of
+    their own. `subscribe` is made on the loop's thread. What waits is awaited there: `drain`, `ready`, `wait_connected`,
+    `close`; a delivery on any loop. In the wrong place they raise `WrongLoop`.
     """
 
     def __init__(
@@ -257,6 +258,18 @@ class AsyncTransport:
         if self._loop is None or running is not None or self._loop.is_running():
             raise WrongLoop(call)
 
+    def _sent_home(self, call: str, function: Callable[[], object]) -> bool:
+        """From another thread, such as a plain handler's, have *function* called on our loop; whether it is one."""
+        if self._loop is None or asyncio._get_running_loop() is self._loop:
+            return False
+        if self._is_closed:
+            raise TransportClosed(call)
+        self._waits.check_process(call)
+        self._waits.check_loop(call)
+        with contextlib.suppress(RuntimeError):  # it has ended at this moment
+            self._loop.call_soon_threadsafe(function)
+        return True
+
     # Publishing. -------------------------------------------------------------------------------------------------
 
     def publish(
@@ -282,14 +295,17 @@ class AsyncTransport:
             MessageTooLarge: larger than MQTT or the outbox takes.
             GaveUp: the transport has stopped trying.
             TransportClosed: it was closed, or its event loop has ended.
-            WrongLoop: called from another thread or event loop than its own.
         """
-        if asyncio._get_running_loop() is not self._loop:
-            self._check_open("publish()")
+        is_elsewhere = asyncio._get_running_loop() is not self._loop and self._loop is not None
+        if is_elsewhere:
+            self._waits.check_loop("publish()")
         delivery = self.accept(topic, payload, qos, retain, properties, expires_after)
         if delivery is None:
             raise self._outbox.full(len(payload or b""))
         sender = self._sender
+        if is_elsewhere:
+            self._sent_home("publish()", sender.wake if expires_after is None else sender.wake_expiring)
+            return delivery
         if not sender._is_due:
             sender.schedule()
         if expires_after is not None:
@@ -426,7 +442,11 @@ class AsyncTransport:
         Messages that arrived and were not handled yet are dropped, and acknowledged; `close` leaves them to the broker.
         Handlers that are at work go on.
         """
-        self._check_open("unsubscribe()")
+        if not self._sent_home("unsubscribe()", lambda: self._unsubscribe(what)):
+            self._check_open("unsubscribe()")
+            self._unsubscribe(what)
+
+    def _unsubscribe(self, what: str | Subscription) -> None:
         for subscription in self._subscriber.wanted.named(what) if isinstance(what, str) else [what]:
             self._subscriber.remove(subscription)
 
@@ -553,7 +573,13 @@ class AsyncTransport:
 
         Lists that change are asked for first.
         """
-        self._check_open("reconnect()")
+        if not self._sent_home("reconnect()", lambda: self._reconnect(why)):
+            self._check_open("reconnect()")
+            self._reconnect(why)
+
+    def _reconnect(self, why: str) -> None:
+        if self._is_closed:  # since another thread asked for it
+            return
         self._waits.fail(None)
         self._fatal = None
         if not self._is_suspended:  # else it comes back by itself, or with the next process

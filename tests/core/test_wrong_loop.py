@@ -46,17 +46,49 @@ async def wait_for(work: Awaitable[object]) -> object:
 # Another thread, another loop.
 
 
+async def test_what_a_plain_handler_may_do(switchgear_broker: ThreadedBroker) -> None:
+    """A plain handler, on its thread, publishes and ends its subscription, and both come about."""
+    async with switchgear.aio.connect(switchgear_broker.uri, client_id="c") as transport:
+        replies: asyncio.Queue[bytes] = asyncio.Queue()
+
+        def handle(message: switchgear.Message) -> None:
+            transport.publish("reply", message.payload, expires_after=60)
+            subscription.unsubscribe()
+            transport.unsubscribe("nothing")
+
+        async def reply(message: switchgear.Message) -> None:
+            await replies.put(message.payload)
+
+        subscription = transport.subscribe("question", handle)
+        transport.subscribe("reply", reply)
+        await transport.wait_connected(5)
+        await transport.publish("question", "1")
+        assert await wait_for(replies.get()) == b"1"
+        await transport.publish("question", "2")
+        await transport.publish("reply", "3")
+        assert await wait_for(replies.get()) == b"3"
+
+
+async def test_other_thread_while_all_is_quiet(switchgear_broker: ThreadedBroker) -> None:
+    """What another thread publishes, or wants, comes about at once, and not when the loop happens to wake."""
+    async with switchgear.aio.connect(switchgear_broker.uri, client_id="c", keepalive=0) as transport:
+        await transport.wait_connected(5)
+        await asyncio.to_thread(lambda: transport.publish("t", "x").wait(5))
+        await asyncio.to_thread(transport.reconnect, "another thread wants it")
+        async with asyncio.timeout(5):
+            while transport.stats.connections < 2 or not transport.is_connected:  # noqa: ASYNC110 - statistics tell nobody
+                await asyncio.sleep(0.01)
+
+
 async def test_other_thread(switchgear_broker: ThreadedBroker) -> None:
-    """A call from another thread is refused with the way out, changes nothing, and the transport goes on."""
+    """What cannot be done from another thread is refused with the way out, changes nothing, and the transport goes on."""
     async with switchgear.aio.connect(switchgear_broker.uri, client_id="c", protocol="5") as transport:
         await transport.wait_connected(5)
         subscription = transport.subscribe("s")
         delivery = transport.publish("t", "before")
 
         def elsewhere() -> None:
-            calls: list[Callable[[], object]] = [*plain_calls(transport), subscription.unsubscribe]
-            calls.append(lambda: transport.cancel(delivery))
-            for call in calls:
+            for call in (lambda: transport.subscribe("t"), lambda: transport.cancel(delivery)):
                 with pytest.raises(WrongLoop, match="call_soon_threadsafe"):
                     call()
             for wait in (*waits(transport), transport.close, subscription.get):
