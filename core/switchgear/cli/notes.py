@@ -24,9 +24,13 @@ ALWAYS: Final = frozenset(
         "message_dropped",
         "message_expired",
         "plugin_failed",
+        "outbox_recovered",
+        "outbox_quarantined",
+        "outbox_unwritable",
+        "outbox_writable",
     }
 )
-"""Told whenever it happens; none of them happens more often than a reconnect or a failed message."""
+"""Told whenever it happens; none of them happens more often than a reconnect, a failed message or a failing disk."""
 
 
 def write_note(text: str) -> None:

@@ -49,6 +49,12 @@ def test_words() -> None:
     assert words(Event("from_the_future", 0.0, {"a": 1})) == "event from_the_future a=1"
 
 
+def test_what_befalls_an_outbox_is_told() -> None:
+    """A file of accepted messages that was broken, or cannot be written, is no secret of --events."""
+    names = ["outbox_recovered", "outbox_quarantined", "outbox_unwritable", "outbox_writable"]
+    assert heard(names) == names
+
+
 def test_notes_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """A note is one line on standard error."""
     write_note("hello")
