@@ -12,10 +12,11 @@ import typer
 
 from switchgear.cli.app import OK
 from switchgear.cli.output import as_json, payload_facts, write_line
+from switchgear.cli.visible import visible
 from switchgear.errors import InvalidOption, OutboxLocked, UnreadableFile
 from switchgear.outbox.clock import FileClock
 from switchgear.outbox.lock import FileLock, holder, lock_file
-from switchgear.outbox.opening import is_corrupt, open_file, reason
+from switchgear.outbox.opening import is_corrupt, is_something_else, open_file, reason
 from switchgear.outbox.rows import Row, checksum, pack_rows, unpack_properties
 from switchgear.outbox.salvage import COLUMNS, as_row
 from switchgear.outbox.schema import APPLICATION, SCHEMA, noted_in
@@ -56,7 +57,7 @@ def show(file: File, *, json: Json = False) -> None:
         write_line(as_json(facts))
     else:
         for name, value in facts.items():
-            typer.echo(f"{name.replace('_', ' '):18} {'-' if value is None else value}")
+            typer.echo(f"{name.replace('_', ' '):18} {'-' if value is None else visible(str(value))}")
     raise typer.Exit(OK)
 
 
@@ -143,7 +144,8 @@ def _tell(json: bool, **facts: object) -> None:
 def _reading(path: str) -> Iterator[sqlite3.Connection]:
     """A connection that changes nothing."""
     if not Path(path).is_file():
-        raise UnreadableFile(path, "outbox", "there is no such file")
+        why = "it is no regular file; name one" if Path(path).exists() else "there is no such file"
+        raise UnreadableFile(path, "outbox", why)
     try:
         db = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     except sqlite3.Error as error:
@@ -153,6 +155,8 @@ def _reading(path: str) -> Iterator[sqlite3.Connection]:
             raise UnreadableFile(path, "outbox", "it is no outbox of Switchgear")
         yield db
     except sqlite3.Error as error:
+        if is_corrupt(error) and is_something_else(path):
+            raise UnreadableFile(path, "outbox", "it is something else, no outbox; name another file") from error
         advice = "; a transport that opens it saves what can be read" if is_corrupt(error) else ""
         raise UnreadableFile(path, "outbox", reason(path, error) + advice) from error
     finally:

@@ -38,6 +38,11 @@ def is_corrupt(error: BaseException) -> bool:
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _CORRUPT
 
 
+def is_something_else(path: str) -> bool:
+    """Whether the file *path* is no database, and holds no message that could be saved."""
+    return is_strange(path) and next(salvage(path), None) is None
+
+
 def _is_broken(error: BaseException) -> bool:
     """The same of an error while a file is opened, where SQLITE_ERROR says that a table is not as it was made.
 
@@ -111,7 +116,7 @@ def _check_place(path: str) -> None:
             raise UnreadableFile(path, "outbox", "it is no regular file; name one")
         if not os.access(place, os.R_OK | os.W_OK):
             raise UnreadableFile(path, "outbox", "it is read-only for this user; make it writable")
-        if is_strange(path) and next(salvage(path), None) is None:
+        if is_something_else(path):
             raise UnreadableFile(path, "outbox", "it is something else, no outbox; name another file")
     elif not os.access(folder, os.W_OK):
         raise UnreadableFile(path, "outbox", f"its folder {str(folder)!r} is read-only for this user; make it writable")

@@ -86,12 +86,15 @@ def test_purge(path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["show", "export", "requeue"])
 def test_not_an_outbox(tmp_path: Path, command: str) -> None:
-    """A file that is missing, or something else, is refused and left as it is."""
+    """A file that is missing, or something else, is refused as what it is, and left as it is."""
     assert run(command, tmp_path / "missing")[0] == USAGE
     assert not (tmp_path / "missing").exists()
     other = tmp_path / "text"
     other.write_text("hello" * 100)
-    assert run(command, other)[0] == USAGE
+    code, _, err = run(command, other)
+    assert code == USAGE
+    assert "it is something else, no outbox; name another file" in err
+    assert "it is no regular file" in run(command, tmp_path)[2]
     assert other.read_text() == "hello" * 100
 
 
