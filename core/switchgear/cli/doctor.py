@@ -14,6 +14,7 @@ from switchgear import checks
 from switchgear.cli.app import CONNECTION, OK, UNDELIVERED, USAGE
 from switchgear.cli.options import Connection, connecting
 from switchgear.cli.output import as_json, write_line
+from switchgear.cli.screen import is_wide_terminal
 from switchgear.cli.visible import visible
 from switchgear.doctor import Asker, Finding, Report, Verdict, Wishes, examine
 from switchgear.doctor.asking import parse_server
@@ -105,7 +106,7 @@ def doctor(
     code = exit_code(report)
     if json:
         write_line(as_json(facts(report, code)))
-    elif sys.stdout.isatty():
+    elif is_wide_terminal():
         show(report)
     else:
         for finding in report.findings:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -17,6 +19,14 @@ AT_ONCE: Final = 130
 
 def _raise() -> None:
     raise KeyboardInterrupt
+
+
+def _show_cursor() -> None:
+    """Give terminals their cursor back, which a moving display has taken away (DECTCEM)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            if stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}:
+                os.write(stream.fileno(), b"\x1b[?25h")
 
 
 class Interrupts:
@@ -44,5 +54,6 @@ class Interrupts:
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
         if self.count > 1:
+            _show_cursor()
             os._exit(AT_ONCE)
         self.on_first()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+NARROW: Final = 40
+"""Columns of a terminal below which a table would leave out cells; there it is written as on a pipe."""
+
+
+def is_wide_terminal() -> bool:
+    """Whether standard output is a terminal on which a table has room."""
+    if not sys.stdout.isatty():
+        return False
+    from rich.console import Console
+
+    return Console().width >= NARROW
+
+
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print *rows* under *head*. On a pipe columns are separated by at least two spaces, and nothing is cut."""
     rows = [[visible(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if is_wide_terminal():
         _print_rich(head, rows)
         return
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]

@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from switchgear.cli.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from switchgear.testing import ThreadedBroker
@@ -104,6 +106,30 @@ def test_messages_do_not_control_the_terminal(
     assert code == 0
     assert shown in out
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("columns", ["0", "8", "39"])
+def test_a_narrow_terminal(switchgear_broker: ThreadedBroker, columns: str) -> None:
+    """Where a table has no room its cells are written as on a pipe, and none is left out."""
+    code, out = on_terminal("doctor", switchgear_broker.uri, environment={"COLUMNS": columns})
+    assert code == 0
+    assert "\npass  clock  " in out
+    assert "default_strategy" in on_terminal("plugins", environment={"COLUMNS": columns})[1]
+
+
+def test_the_cursor_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second Ctrl-C, which ends at once, leaves a terminal on which a display has moved its cursor."""
+    ours, theirs = pty.openpty()
+    ends: list[int] = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(theirs, "w", encoding="ascii") as terminal, Interrupts(lambda: None):
+        monkeypatch.setattr(sys, "stdout", terminal)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert os.read(ours, 100) == b"\x1b[?25h"
+    os.close(ours)
+    assert ends == [130]
 
 
 def test_a_terminal_of_another_encoding() -> None:
