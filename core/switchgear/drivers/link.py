@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
@@ -71,8 +71,7 @@ class StreamLink(LinkBase, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's looks like one, and is none
         if hasattr(socket, "TCP_QUICKACK"):
             self._quick = transport.get_extra_info("socket")
 

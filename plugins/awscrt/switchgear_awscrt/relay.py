@@ -16,7 +16,7 @@ import struct
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,8 +171,7 @@ class Relay(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.BufferedProtocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._local = transport
+        self._local = cast("asyncio.Transport", transport)  # uvloop's looks like one, and is none
 
     def get_buffer(self, _sizehint: int) -> bytearray:
         """Part of `asyncio.BufferedProtocol`: one buffer for all relays of a loop, for it is emptied at once."""

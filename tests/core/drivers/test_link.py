@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import switchgear
 from switchgear import TLS
 from switchgear.cause import Cause
 from switchgear.drivers.base import AttemptFailed, DriverSettings
-from switchgear.drivers.link import open_link
+from switchgear.drivers.link import StreamLink, open_link
 from switchgear.endpoint import parse_uri
+from switchgear.testing import Broker
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -36,3 +39,46 @@ async def test_a_key_that_does_not_come(gate: threading.Event) -> None:
     with pytest.raises(AttemptFailed, match=r"certificates and key could not be read in 0\.01 s") as caught:
         await open_link(parse_uri("mqtts://localhost:1"), settings)
     assert caught.value.failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+
+
+class LikeATransport:
+    """What uvloop hands over: it has asyncio's methods, and is no subclass of its classes."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.write = self.written.append
+
+    def get_extra_info(self, _name: str) -> None:
+        """There is nothing more to know."""
+
+
+def test_a_transport_that_only_looks_like_one() -> None:
+    """A loop that is not asyncio's own, as uvloop, serves: its transports are taken for what they can."""
+    link, transport = StreamLink(), LikeATransport()
+    made: Any = transport
+    link.connection_made(made)
+    link.write(b"x")
+    assert transport.written == [b"x"]
+
+
+async def test_uvloop() -> None:
+    """On uvloop, where it is installed, a message goes round."""
+    uvloop = pytest.importorskip("uvloop")
+
+    def elsewhere() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(go_round())
+
+    await asyncio.to_thread(elsewhere)
+
+
+async def go_round() -> None:
+    async with Broker() as broker:
+        await broker.start()
+        async with switchgear.aio.connect(broker.uri, client_id="c") as transport:
+            subscription = transport.subscribe("t")
+            await subscription.ready(5)
+            await transport.publish("t", "x")
+            message = await subscription.get()
+            assert message is not None
+            assert message.text == "x"
