@@ -57,6 +57,7 @@ class Ears:
 
     def on_writable(self) -> None:
         """Part of `Listener`."""
+        self._transport._reports += 1
         self._sender.pump()
 
     def on_healthy(self) -> None:

@@ -83,7 +83,12 @@ class PahoConnection:
         self._flush_is_due = False
         self._answers: dict[int, asyncio.Future[list[int]]] = {}
         self._heartbeat = Heartbeat(
-            settings=settings, owed=lambda: self.in_flight, send=self._queue, on_silent=self._lose
+            settings=settings,
+            owed=lambda: self.in_flight,
+            send=self._queue,
+            progress=link.progress,
+            on_silent=self._lose,
+            on_progress=self.link_writable,
         )
 
     def __repr__(self) -> str:

@@ -26,7 +26,9 @@ class Heartbeat:
         settings: Its timeouts are in seconds.
         owed: Messages that the peer has not acknowledged.
         send: Sends a packet.
+        progress: Bytes written so far, and how many of them the peer's system has taken.
         on_silent: Told when no PINGRESP came in time.
+        on_progress: Told when none came because PINGREQ waits behind what is still on its way, and moves.
         keepalive: Seconds, as the broker wants it; 0: none.
         sent: When something was sent last, of the loop's time.
         received: When something came last.
@@ -35,12 +37,16 @@ class Heartbeat:
     settings: DriverSettings
     owed: Callable[[], int]
     send: Callable[[bytes], None]
+    progress: Callable[[], tuple[int, int]]
     on_silent: Callable[[Failure], None]
+    on_progress: Callable[[], None]
     keepalive: int = field(init=False)
     sent: float = field(init=False)
     received: float = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _pinged: float | None = field(default=None, init=False)
+    _ahead: int = field(default=0, init=False)  # bytes written before PINGREQ
+    _taken: int = field(default=0, init=False)  # how many of them had been taken at the last look
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
     _is_over: bool = field(default=False, init=False)
 
@@ -52,6 +58,7 @@ class Heartbeat:
         """PINGREQ, unless one is under way."""
         if self._pinged is None:
             self._pinged = self._loop.time()
+            self._ahead, self._taken = self.progress()
             self.send(b"\xc0\x00")
             self._beat_in(self._deadline())
 
@@ -66,6 +73,11 @@ class Heartbeat:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+
+    def _moves(self) -> bool:
+        """Whether PINGREQ was waiting behind other bytes at the last look, and the peer has taken of these since."""
+        before, (_, self._taken) = self._taken, self.progress()
+        return before < self._ahead and before < self._taken
 
     def _deadline(self) -> float:
         return min(PING_ANSWER, self.settings.connect_timeout)
@@ -84,6 +96,11 @@ class Heartbeat:
         if self._pinged is not None:
             left = self._pinged + deadline - now
             if left <= 1e-6:
+                if self._moves():  # a large message on a slow link: PINGREQ has not arrived either
+                    self._pinged = now
+                    self._beat_in(deadline)
+                    self.on_progress()
+                    return
                 self.on_silent(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {deadline:g} s"))
                 return
             self._beat_in(left)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,6 +19,10 @@ from switchgear.drivers.link_base import LinkBase
 from switchgear.drivers.tls_link import TlsLink
 from switchgear.tls import TLS
 from switchgear.workers import LOOKUPS
+
+if sys.platform.startswith("linux"):
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     import ssl
@@ -39,12 +44,20 @@ class StreamLink(LinkBase, asyncio.Protocol):
         self.is_writable = True
         self._transport: asyncio.Transport | None = None
         self._closed: asyncio.Future[None] | None = None
-        self._quick: socket.socket | None = None  # where TCP_QUICKACK exists (Linux)
+        self._socket: socket.socket | None = None
+        self._quick: socket.socket | None = None  # the same, where TCP_QUICKACK exists (Linux)
+        self._written = 0
 
     def write(self, data: bytes) -> None:
         """Part of `ByteLink`."""
         if self._transport is not None and not self._is_over:
+            self._written += len(data)
             self._transport.write(data)
+
+    def progress(self) -> tuple[int, int]:
+        """Part of `ByteLink`. What lies in the kernel counts as on its way where the kernel tells (Linux)."""
+        left = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return self._written, self._written - left - _unacknowledged(self._socket)
 
     def abort(self) -> None:
         """Part of `ByteLink`."""
@@ -72,8 +85,9 @@ class StreamLink(LinkBase, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's looks like one, and is none
+        self._socket = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_QUICKACK"):
-            self._quick = transport.get_extra_info("socket")
+            self._quick = self._socket
 
     def data_received(self, data: bytes) -> None:
         """Part of `asyncio.Protocol`."""
@@ -85,7 +99,7 @@ class StreamLink(LinkBase, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of `asyncio.Protocol`."""
-        self._quick = None
+        self._socket = self._quick = None
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
         self._end(exc)
@@ -99,6 +113,18 @@ class StreamLink(LinkBase, asyncio.Protocol):
         self.is_writable = True
         if self._sink is not None:
             self._sink.link_writable()
+
+
+def _unacknowledged(sock: socket.socket | None) -> int:
+    """Bytes that the kernel has of us and the peer's has not acknowledged; 0 where it does not tell."""
+    if sock is None or not sys.platform.startswith("linux"):
+        return 0
+    left = bytearray(4)
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, left)  # tcp(7): SIOCOUTQ
+    except OSError:
+        return 0
+    return int.from_bytes(left, sys.byteorder)
 
 
 async def open_link(endpoint: Endpoint, settings: DriverSettings) -> StreamLink | TlsLink:

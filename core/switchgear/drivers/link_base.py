@@ -35,6 +35,10 @@ class ByteLink(Protocol):
         """Whether the write buffer takes more."""
         ...
 
+    def progress(self) -> tuple[int, int]:
+        """Bytes written so far, and how many of them the peer's system has taken, as far as is known."""
+        ...
+
     def attach(self, sink: Sink) -> None:
         """From now on *sink* takes what arrives; what came before is handed over on the next turn of the loop."""
         ...
@@ -111,6 +115,10 @@ class LayeredLink(LinkBase):
     def is_writable(self) -> bool:
         """Whether the write buffer takes more."""
         return self._below.is_writable
+
+    def progress(self) -> tuple[int, int]:
+        """Part of `ByteLink`: those of the link below."""
+        return self._below.progress()
 
     def abort(self) -> None:
         """Part of `ByteLink`."""

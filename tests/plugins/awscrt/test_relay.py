@@ -30,6 +30,10 @@ class FakeLink:
         self.is_open = self.is_writable = True
         self.is_aborted = False
 
+    def progress(self) -> tuple[int, int]:
+        """Part of `ByteLink`."""
+        return 0, 0
+
     def attach(self, sink: Sink) -> None:
         self.sink = sink
 
