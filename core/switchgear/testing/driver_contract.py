@@ -953,7 +953,11 @@ class DriverContract:
                 ear = Ear()
                 await self.connect(world.driver, world.endpoint, ear)
                 world.puppet.send_bytes(data + b"\x00\x01\x00\x00\x00\x00")  # more follows, that must not be misread
-                await ear.until_lost()
+                try:
+                    await ear.until_lost()
+                except asyncio.CancelledError as error:
+                    error.add_note(f"the driver did not end the connection after {name}")
+                    raise
                 await asyncio.sleep(0)
                 assert [failure.cause for failure in ear.lost] == [Cause.PROTOCOL_ERROR], name
                 assert ear.messages == [], name
