@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
@@ -12,6 +13,15 @@ from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_HEADER: Final = re.compile(r"(Invalid header value) .*", re.DOTALL)
+"""What http.client says of a header with a line feed, and then shows it: AWS's session token is one."""
+
+
+def in_one_line(error: object) -> str:
+    """*error* of an HTTP client in one line, and without the header that http.client shows when it refuses it."""
+    text = " ".join(str(error).split())
+    return _HEADER.sub(r"\1: there is a line feed in the credentials or in the session token", text)
 
 
 @frozen

@@ -4,7 +4,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from switchgear import ConfigurationError, Secret, UnreadableFile, env, file
+from switchgear import ConfigurationError, Secret, UnreadableFile, env, file, secrets
 from switchgear.secrets import as_secret
 
 if TYPE_CHECKING:
@@ -70,3 +70,11 @@ def test_as_secret() -> None:
     assert as_secret(None) is None
     assert as_secret(secret) is secret
     assert as_secret("x") == secret
+
+
+def test_an_error_does_not_show_a_header() -> None:
+    """A session token that came with its line feed stands in the line that tells of it."""
+    line = secrets.in_one_line("unhandled exception:\n Invalid header value b'very-secret\\n'")
+    assert line.startswith("unhandled exception: Invalid header value: there is a line feed in the credentials")
+    assert "very-secret" not in line
+    assert secrets.in_one_line(" two\nlines ") == "two lines"

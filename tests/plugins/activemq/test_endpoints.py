@@ -147,6 +147,9 @@ DENIED = f"User: arn:aws:iam::123456789012:user/me is not authorized to perform:
         (botocore_error("PartialCredentialsError", provider="env", cred_var="x"), AwsRefused, "log in with"),
         (botocore_error("EndpointConnectionError", endpoint_url="https://mq"), AwsUnavailable, "AWS did not answer in eu-west-1"),
         (botocore_error("ReadTimeoutError", endpoint_url="https://mq"), AwsUnavailable, "AWS did not answer"),
+        (botocore_error("HTTPClientError", error="Invalid header value b'very-secret\\n'"), AwsUnavailable, "Invalid header value: there is a line feed in the credentials or in the session token; check"),
+        (ValueError("Port out of range 0-65535"), AwsRefused, "AWS: Port out of range"),
+        (FileNotFoundError(2, "No such file or directory", "/login"), AwsRefused, "No such file or directory: '/login'"),
         (botocore_error("UnauthorizedSSOTokenError"), AwsRefused, "SSO session associated with this profile has expired"),
     ],
 )  # fmt: skip

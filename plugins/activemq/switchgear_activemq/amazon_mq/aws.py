@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 from switchgear.errors import ConfigurationError, SwitchgearError
+from switchgear.secrets import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,6 +69,8 @@ class AmazonMq:
             ) from error
         except errors.BotoCoreError as error:  # an expired login, a broken configuration file, an impossible parameter
             raise AwsRefused(f"AWS: {_line(error)}") from error
+        except (ValueError, OSError) as error:  # an impossible endpoint, a credential_process that is missing
+            raise AwsRefused(f"AWS: {_line(error)}") from error
         return answer
 
     def _translated(self, response: Mapping[str, Any], action: str, broker_id: str) -> SwitchgearError:
@@ -111,4 +114,4 @@ def amazon_mq(region: str | None) -> AmazonMq:
 
 
 def _line(text: object) -> str:
-    return " ".join(str(text).split()).rstrip(".")
+    return in_one_line(text).rstrip(".")

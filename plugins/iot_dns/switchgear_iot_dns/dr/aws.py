@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from switchgear.secrets import in_one_line
+
 from switchgear_iot_dns.dr import iam
 from switchgear_iot_dns.dr.errors import AwsTrouble, MissingPermission, RegionSwitchError
 
@@ -19,9 +21,6 @@ GLOBAL: Final = "us-east-1"
 
 SILENCE: Final = 30.0
 """Seconds for which a service that did not answer is not asked again by who would give it up soon."""
-
-_HEADER: Final = re.compile(r"(Invalid header value) .*", re.DOTALL)
-"""What http.client says of credentials with a line feed, and then shows them: a session token too."""
 
 _BROKEN: Final = (ValueError, TypeError, KeyError, AttributeError, OSError)
 """What botocore lets through of answers that it did not expect, and of addresses and files that it cannot use."""
@@ -67,7 +66,7 @@ class Aws:
             self._session = boto3.session.Session(profile_name=profile)
             self._unreadable = (importlib.import_module("botocore.parsers").ResponseParserError, *_BROKEN)
         except self._errors.BotoCoreError as error:
-            raise RegionSwitchError(f"AWS: {_line(error)}") from error
+            raise RegionSwitchError(f"AWS: {in_one_line(error)}") from error
 
     def client(
         self, service: str, region: str = GLOBAL, *, endpoint: str | None = None, is_patient: bool = False
@@ -88,7 +87,7 @@ class Aws:
                         config=self._config(service) if is_patient else self._brisk,
                     )
                 except (self._errors.BotoCoreError, ValueError, OSError) as error:  # OSError: of a credential_process
-                    raise RegionSwitchError(f"AWS {service} in {region}: {_line(error)}") from error
+                    raise RegionSwitchError(f"AWS {service} in {region}: {in_one_line(error)}") from error
             return self._clients[key]
 
     def _config(self, service: str) -> Any:
@@ -134,10 +133,10 @@ class Aws:
                 "AWS: no credentials; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --profile"
             ) from error
         except self._errors.BotoCoreError as error:
-            self._silent[service, region] = (time.monotonic(), _line(error))
-            raise AwsTrouble(where, _line(error)) from error
+            self._silent[service, region] = (time.monotonic(), in_one_line(error))
+            raise AwsTrouble(where, in_one_line(error)) from error
         except self._unreadable as error:  # half an answer, or a page of somebody between
-            raise AwsTrouble(where, f"its answer cannot be read: {_line(error)[:200]}") from error
+            raise AwsTrouble(where, f"its answer cannot be read: {in_one_line(error)[:200]}") from error
         shape = client.meta.service_model.operation_model(operation).output_shape
         if missing := [name for name in (shape.required_members if shape is not None else ()) if name not in told]:
             raise AwsTrouble(where, f"its answer has no {missing[0]}; does a proxy answer in its place?")
@@ -156,8 +155,3 @@ def _message(error: Any) -> str:
         text = re.sub(r"<[^>]*>", " ", text)
         text = " ".join(text.split())[:200]
     return f"{told.get('Code')}: {text}" if text else str(told.get("Code"))
-
-
-def _line(error: object) -> str:
-    text = " ".join(str(error).split())
-    return _HEADER.sub(r"\1: there is a line feed in the credentials or in the session token", text)
