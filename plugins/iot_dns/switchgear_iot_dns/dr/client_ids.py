@@ -138,6 +138,7 @@ def from_presence(text: str, where: str) -> Presence:
             continue
         try:
             facts = json.loads(line)
+            str(facts["client_id"]).encode()  # a lone surrogate is in no id, and in no journal
             presence.see(
                 str(facts["region"]),
                 str(facts["client_id"]),

@@ -180,7 +180,9 @@ def test_a_torn_last_event_is_left_out() -> None:
     assert client_ids.from_presence(text, "seen").connected(EAST) == ("a",)
 
 
-@pytest.mark.parametrize("wrong", ['"version": Infinity', '"version": ' + "[" * 50_000, '"at": "soon"'])
+@pytest.mark.parametrize(
+    "wrong", ['"version": Infinity', '"client_id": "\\ud800"', '"version": ' + "[" * 50_000, '"at": "soon"']
+)
 def test_a_presence_line_that_is_none_is_named(wrong: str) -> None:
     """A number that no event has, or nesting without end, gives a traceback."""
     line = '{"region": "us-east-1", "client_id": "a", "connected": true, "at": 1, "version": 0, ' + wrong + "}"
