@@ -206,6 +206,8 @@ class TLS:
                 context.load_verify_locations(cadata=b"".join(CERTIFICATES.findall(self.ca_pem or b"")).decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
             raise self._error("ca", f"it holds no PEM certificate ({error}){_advice(self.ca_pem)}") from error
+        except OSError as error:
+            raise self._error("ca", error.strerror or str(error)) from error
 
     def _load_certificate(self, context: ssl.SSLContext, key_pem: bytes | None) -> None:
         for path, role in ((self.cert_file, "cert_file"), (self.key_file, "key_file")):
@@ -241,6 +243,8 @@ class TLS:
                     raise self._error("key", f"no usable PEM private key ({reason}){_advice(key_pem)}") from error
                 advice = _advice(self.cert_pem)
                 raise self._error("cert", f"no usable PEM certificate and key ({reason}){advice}") from error
+            except OSError as error:  # such as a pipe with both, which cannot be read twice
+                raise self._error("cert", error.strerror or str(error)) from error
 
 
 _CONTEXTS: Final[dict[Hashable, ssl.SSLContext]] = {}

@@ -94,6 +94,19 @@ def test_a_missing_file_is_called_missing(tmp_path: Path, name: str) -> None:
     assert str(caught.value) == f"{name} {str(path)!r}: No such file or directory"
 
 
+@pytest.mark.parametrize("role", ["ca_file", "cert_file"])
+def test_unreadable_by_openssl(files: Path, monkeypatch: pytest.MonkeyPatch, role: str) -> None:
+    """What the system says when OpenSSL reads, as of a pipe that it reads twice, is told of the file too."""
+
+    def refuse(*_given: object, **_more: object) -> None:
+        raise OSError(29, "Illegal seek")
+
+    for name in ("load_cert_chain", "load_verify_locations"):
+        monkeypatch.setattr(f"ssl.SSLContext.{name}", refuse)
+    with pytest.raises(UnreadableFile, match=f"{role}.*Illegal seek"):
+        TLS(**{role: files / "both.pem"}, alpn=("pipe",)).check()  # type: ignore[arg-type] # a path
+
+
 def test_unreadable_by_permission(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key file that may not be read is named with the system's reason."""
     path = type(files)
