@@ -8,6 +8,7 @@ One `SSLContext` costs about 850 KB (measured), so contexts are cached by what t
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -337,5 +338,7 @@ def _memory_file() -> int | None:
         return None
     try:
         return os.memfd_create("switchgear")
-    except OSError:  # a sandbox
-        return None
+    except OSError as error:
+        if error.errno in {errno.EMFILE, errno.ENFILE}:  # which another file would not find otherwise
+            raise
+        return None  # a sandbox

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import pickle
 import re
@@ -169,6 +170,19 @@ def test_from_text(
     assert list(tmp_path.iterdir()) == []
     assert "BEGIN" not in repr(tls)
     assert b"BEGIN" not in pickle.dumps(tls.fingerprint())  # which is kept for as long as the context
+
+
+def test_no_descriptor_is_left(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process has too many files open that is said, and not that there is no folder for temporary ones."""
+
+    def refuse(_name: str) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.memfd_create", refuse, raising=False)
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda _path: True)
+    text = (files / "both.pem").read_text()
+    with pytest.raises(OSError, match="Too many open files"):
+        TLS(cert_pem=text, alpn=("full",)).check()
 
 
 def test_a_key_from_elsewhere(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
