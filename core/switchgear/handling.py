@@ -30,6 +30,10 @@ RETRY_DELAY = 0.1
 """Seconds before a handler that raised is called again; doubled each time."""
 
 
+NO_THREAD = 1.0
+"""Seconds until the system is asked for a thread again when it had none."""
+
+
 @define(eq=False)
 class Handling:
     """The handler of one inbox, at work.
@@ -64,8 +68,13 @@ class Handling:
             task = settings.loop.create_task(self._drain_async())
             settings.tasks.add(task)
             task.add_done_callback(settings.tasks.discard)
-        else:
+            return
+        try:
             HANDLERS.submit(self._drain_in_thread)
+        except OSError as error:  # the system has no thread for us now
+            log.warning("switchgear.no_handler_thread", extra={"why": str(error)})
+            settings = self.inbox.settings
+            settings.loop.call_later(NO_THREAD, self._stopped)
 
     @property
     def _is_full(self) -> bool:

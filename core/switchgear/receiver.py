@@ -276,7 +276,10 @@ class Inbox:
             if self._marking:
                 return
             self._marking = True
-        MARKS.submit(self._mark)
+        try:
+            MARKS.submit(self._mark)
+        except OSError:  # the system has no thread for us: this one waits for the disk
+            self._mark()
 
     def done(self, arrival: Arrival) -> None:
         """Acknowledge *arrival*, for this subscription's part; from any thread."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections import deque
@@ -33,7 +34,11 @@ class Workers:
     _serial: int = field(default=0, init=False)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have *job* called on a worker thread; it must not raise."""
+        """Have *job* called on a worker thread; it must not raise.
+
+        Raises:
+            OSError: the system has no thread for us, and there is none that would come to it.
+        """
         with self._changed:
             self._jobs.append(job)
             if self._free >= len(self._jobs):
@@ -44,10 +49,18 @@ class Workers:
             self._threads += 1
             self._serial += 1
             name = f"switchgear-{self.name}-{self._serial}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        except RuntimeError as error:
+            with self._changed:
+                self._threads -= 1
+                if self._threads or job not in self._jobs:
+                    return  # another one comes to it
+                self._jobs.remove(job)
+            raise OSError(errno.EAGAIN, f"the system has no thread for us ({error})") from error
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What *function* returns or raises, computed on a worker thread."""
+        """What *function* returns or raises, computed on a worker thread; `RuntimeError` where it raises `SystemExit`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -65,6 +78,8 @@ class Workers:
                 result = function()
             except Exception as raised:  # handed to whoever awaits
                 error = raised
+            except BaseException as raised:  # the same: it ends neither this thread nor the loop
+                error = RuntimeError(f"raised {type(raised).__name__}")
             try:
                 loop.call_soon_threadsafe(settle, result, error)
             except RuntimeError:  # the loop was closed meanwhile: nobody awaits

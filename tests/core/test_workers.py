@@ -2,9 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
-from switchgear.workers import Workers
+from switchgear import AsyncTransport, Profile
+from switchgear.testing import Broker, InlineRunner, MemoryNetwork, run_virtual
+from switchgear.workers import HANDLERS, Workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_bounded() -> None:
@@ -81,3 +87,57 @@ def test_loop_closed() -> None:
     again = threading.Event()
     workers.submit(again.set)
     assert again.wait(5)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+async def test_run_what_ends_threads(error: type[BaseException]) -> None:
+    """A function that raises what would end a thread, or the loop, ends neither: whoever awaits hears of it."""
+    workers = Workers("test", 1, idle=0.01)
+
+    def leave() -> None:
+        raise error("mine")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=error.__name__):
+            await asyncio.wait_for(workers.run(leave), 5)
+    assert await workers.run(lambda: 7) == 7
+
+
+async def test_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread for us that is said, the job is not kept, and the next one has its thread."""
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    workers = Workers("test", 1, idle=0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(3):
+            with pytest.raises(OSError, match="no thread for us"):
+                await workers.run(lambda: 7)
+    assert await asyncio.wait_for(workers.run(lambda: 8), 5) == 8
+
+
+def test_no_thread_for_a_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that came while the system had no thread for its handler is handled when it has."""
+    real, refusals = HANDLERS.submit, [OSError("no thread"), OSError("no thread")]
+
+    def submit(job: Callable[[], None]) -> None:
+        if refusals:
+            raise refusals.pop()
+        real(job)
+
+    monkeypatch.setattr(Workers, "submit", lambda workers, job: submit(job) if workers is HANDLERS else None)
+
+    async def main() -> None:
+        async with Broker() as broker:
+            network = MemoryNetwork({"b:1883": broker})
+            profile = Profile.of("mqtt://b:1883", client_id="c")
+            async with AsyncTransport(profile, make_driver=network.make_driver, runner=InlineRunner()) as transport:
+                got: list[str] = []
+                await transport.subscribe("t", lambda message: got.append(message.text)).ready(5)
+                await transport.publish("t", "x")
+                await asyncio.sleep(5)
+                assert (got, refusals) == (["x"], [])
+
+    run_virtual(main())
