@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear.hook_runner import shared_runner
-from switchgear.workers import HANDLERS, LOOKUPS
+from switchgear.workers import HANDLERS, LOOKUPS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _short_idleness() -> None:
     """The threads of our pools end soon after their work."""
-    LOOKUPS.idle = HANDLERS.idle = 0.005
+    LOOKUPS.idle = SECRETS.idle = HANDLERS.idle = 0.005
     shared_runner()._idle = 0.005
 
 

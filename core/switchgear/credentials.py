@@ -15,7 +15,7 @@ from switchgear.cause import Cause, Failure
 from switchgear.checks import fit_password
 from switchgear.drivers.base import AttemptFailed, ConnectRequest
 from switchgear.errors import ConfigurationError
-from switchgear.workers import LOOKUPS
+from switchgear.workers import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Credentials:
             if not secret.is_dynamic:
                 return fit_password(secret.reveal())
             async with asyncio.timeout(self._profile.hook_timeout):
-                return fit_password(await LOOKUPS.run(secret.reveal))
+                return fit_password(await SECRETS.run(secret.reveal))
         except TimeoutError as error:
             detail = f"asking for the password took more than {self._profile.hook_timeout:g} s"
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
@@ -86,7 +86,7 @@ class Credentials:
     async def _fingerprint(self) -> object:
         """Something that is another value when the files of ``tls`` or the password have changed."""
         tls = self._profile.tls
-        files = None if tls is None else await LOOKUPS.run(tls.fingerprint)
+        files = None if tls is None else await tls.workers.run(tls.fingerprint)
         secret = self._profile.password
         if secret is None or not secret.is_dynamic:
             return files

@@ -22,9 +22,12 @@ from attrs import evolve, field, frozen
 
 from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
 from switchgear.secrets import Secret, check_secret, taken_as_secret
+from switchgear.workers import LOOKUPS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator
+
+    from switchgear.workers import Workers
 
 T = TypeVar("T")
 
@@ -110,6 +113,12 @@ class TLS:
     def has_certificate(self) -> bool:
         """Whether we show a certificate."""
         return self.cert_file is not None or self.cert_pem is not None
+
+    @property
+    def workers(self) -> Workers:
+        """The threads on which to read these settings: others where that asks a function of the user's."""
+        asked = (each for each in (self.key_pem, self.key_password) if each is not None)
+        return SECRETS if any(each.is_dynamic for each in asked) else LOOKUPS
 
     def read_ca(self) -> bytes | None:
         """The CAs to trust, as PEM; None: the system's. Raises `UnreadableFile`."""

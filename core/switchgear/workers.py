@@ -109,7 +109,11 @@ class Workers:
 
 
 LOOKUPS: Final = Workers("lookup", 4)
-"""Name look-ups, certificate files, secrets. One hanging resolver takes one of them for its own time-out."""
+"""Name look-ups and certificate files. One hanging resolver takes one of them for its own time-out."""
+
+SECRETS: Final = Workers("secret", 4)
+"""Passwords, tokens and keys that come from elsewhere. A function of the user's that hangs takes one of them for ever at each
+attempt, and must not keep every transport of the process from looking names up."""
 
 HANDLERS: Final = Workers("handler", 16)
 """Plain message handlers of all transports; one thread at a time for each subscription."""
@@ -117,5 +121,5 @@ HANDLERS: Final = Workers("handler", 16)
 MARKS: Final = Workers("marks", 2)
 """What windows of handled messages write to disk."""
 
-for _pool in (LOOKUPS, HANDLERS, MARKS):
+for _pool in (LOOKUPS, SECRETS, HANDLERS, MARKS):
     os.register_at_fork(after_in_child=_pool.forget)

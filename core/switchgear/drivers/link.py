@@ -164,7 +164,7 @@ async def _context(tls: TLS | None, timeout: float) -> ssl.SSLContext:
     settings = tls or TLS()
     try:
         async with asyncio.timeout(timeout):
-            return await LOOKUPS.run(settings.context)
+            return await settings.workers.run(settings.context)
     except TimeoutError as error:  # a file on a network, or a function of the user's that gives the key
         detail = f"certificates and key could not be read in {timeout:g} s"
         raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error

@@ -12,7 +12,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from switchgear.workers import HANDLERS, LOOKUPS
+from switchgear.workers import HANDLERS, LOOKUPS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -112,7 +112,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _is_awaited(self) -> bool:
         """Whether a thread may still call back."""
-        pools = (LOOKUPS, HANDLERS)
+        pools = (LOOKUPS, SECRETS, HANDLERS)
         return self._outstanding > 0 or any(pool._threads > pool._free for pool in pools)
 
     def _wait(self, timeout: float | None) -> float:

@@ -113,10 +113,10 @@ class CrtDriver:
 
     async def _identity(self, endpoint: Endpoint) -> Identity:
         """Who we are; a disk or a function of the user's that hangs is not the SDK's fault."""
-        timeout = self._timeout(endpoint)
+        tls, timeout = self._settings.tls or TLS(), self._timeout(endpoint)
         try:
             async with asyncio.timeout(timeout):
-                return await LOOKUPS.run(lambda: read_identity(self._settings.tls))
+                return await tls.workers.run(lambda: read_identity(tls))
         except TimeoutError as error:
             detail = f"certificates and key could not be read in {timeout:g} s"
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
@@ -200,7 +200,7 @@ class CrtDriver:
         tls = evolve(self._settings.tls or TLS(), alpn=())
         try:
             async with asyncio.timeout(self._timeout(endpoint)):
-                context, fingerprint = await LOOKUPS.run(lambda: (tls.context(warns=False), tls.fingerprint()))
+                context, fingerprint = await tls.workers.run(lambda: (tls.context(warns=False), tls.fingerprint()))
         except (SwitchgearError, TimeoutError):  # the attempt itself says it
             return None
 
