@@ -215,7 +215,7 @@ def renew_all(
     with contextlib.ExitStack() as stack:  # locked in one order, whoever else renews
         changes = {key: stack.enter_context(changing(folders[key])) for key in sorted(folders)}
         authority = files.authority(passphrase)
-        for path in dict.fromkeys(paths):
+        for path in paths:
             new = authority.renew(files.certificate(path), keep_key=keep_key, days=days, now=now)
             _put_renewed(changes[path.parent.resolve()], outcome, path, new, with_key=not keep_key)
     for change in changes.values():

@@ -105,5 +105,6 @@ def test_several_are_renewed_together_or_not_at_all(run: Run, refused: Refused, 
     old = [Files(folder).certificate("a.example").leaf for folder in ("certs", "more")]
     ran = run("renew", "a.example", "certs/a.example.crt", tmp_path / "certs/a.example.crt", "more/a.example.crt")
     assert ran.code == 0, ran
+    assert (ran.out.count("wrote"), "kept" in ran.out) == (4, False)
     new = [Files(folder).certificate("a.example") for folder in ("certs", "more")]
     assert all(each.key is not None and each.leaf not in old for each in new)

@@ -169,7 +169,10 @@ def renew(
     source = Passphrase(ask=passphrase, env=passphrase_env, file=passphrase_file)
     files, total = Files(out), Outcome()
     due: list[Path] = []
-    for path in dict.fromkeys(files.locate(each) for each in what):
+    once: dict[Path, Path] = {}
+    for path in map(files.locate, what):
+        once.setdefault(path.parent.resolve() / path.name, path)
+    for path in once.values():
         found = files.certificate(path, with_key=False)
         if if_needed and not needs_renewal(found.leaf, moment(None)):
             total.certificates[path.stem] = found
