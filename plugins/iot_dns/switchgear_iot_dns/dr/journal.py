@@ -5,8 +5,12 @@ The last line may be torn, for the machine may stop while it is written; it is c
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import json
 import os
+import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from switchgear_iot_dns.dr.errors import BrokenJournal, InUse
@@ -143,3 +147,21 @@ def runs(folder: Path) -> Iterator[Path]:
     """The journals of *folder*, the newest run first; names begin with the time."""
     if folder.is_dir():
         yield from sorted(folder.glob(f"*{SUFFIX}"), reverse=True)
+
+
+def run_name(folder: Path, now: float) -> str:
+    """A name for a run that begins *now*: its time, or one behind the newest run of *folder* where the clock was put back.
+
+    Runs are found by their names: one that came before another would neither be gone on with nor undone.
+    """
+    stamp = _stamp(now)
+    for path in runs(folder):
+        with contextlib.suppress(ValueError):  # not a name of ours
+            newest = dt.datetime.strptime(f"{path.stem.partition('Z')[0]}+0000", "%Y%m%dT%H%M%S.%f%z")
+            stamp = max(stamp, _stamp(newest.timestamp() + 0.0015))
+            break
+    return f"{stamp}-{secrets.token_hex(2)}"
+
+
+def _stamp(at: float) -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(at))}.{int(at % 1 * 1000):03d}Z"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -269,8 +267,14 @@ class Operations:
 
     def _new_run(self, plan: Plan, *, undoes: str | None = None, practice: bool = False) -> Run:
         now = self.clock.now()
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1000):03d}Z-{secrets.token_hex(2)}"
-        return Run(name=name, plan=plan, operator=operator(), began_at=now, undoes=undoes, practice=practice)
+        return Run(
+            name=journals.run_name(self._folder, now),
+            plan=plan,
+            operator=operator(),
+            began_at=now,
+            undoes=undoes,
+            practice=practice,
+        )
 
     # Runs of before
 

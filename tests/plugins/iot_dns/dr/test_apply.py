@@ -194,6 +194,24 @@ def test_resolvers_get_the_old_ttl_and_the_grace(bench: Bench) -> None:
     assert first - answered >= 300 + 30
 
 
+def test_a_run_after_the_clock_was_put_back_is_the_last_one(bench: Bench) -> None:
+    """An unfinished run is forgotten, or another is undone, because the clock was put back before it began."""
+    bench.operations().apply("west", Wishes())
+    bench.clock._time -= 3600
+    bench.aws.pending = 1e9
+    with pytest.raises(NotSwitched):
+        bench.operations().apply("east", Wishes())
+    bench.aws.pending = 0.0
+    (bench.folder / "dr-journal" / "notes.jsonl").touch()  # somebody's, and not in the way
+    assert bench.operations().status()["last_run"]["mode"] == "east"
+    assert bench.operations().apply("east", Wishes()).text.startswith("mode east: done; 3 of 3 clients disconnected")
+    bench.clock._time -= 3600
+    assert bench.operations().rollback(Wishes()).code == 0
+    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    last = bench.operations().status()["last_run"]
+    assert (last["mode"], last["undoes"]) == ("undo east", bench.journals()[1].stem)
+
+
 def test_a_clock_that_is_put_back_does_not_lengthen_the_grace(bench: Bench) -> None:
     """A run that is gone on with after the clock was put back by a day waits for a day."""
     bench.set_records({ONE: EAST, TWO: EAST}, ttl=300)
