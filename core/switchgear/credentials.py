@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from switchgear.cause import Cause, Failure
 from switchgear.checks import fit_password
@@ -33,6 +33,7 @@ class Credentials:
     """What a profile says of who we are."""
 
     _profile: Profile
+    _running: dict[int, asyncio.Future[bytes]] = field(factory=dict, init=False, eq=False, repr=False)
 
     async def of(self, endpoint: Endpoint) -> tuple[str | None, bytes | None]:
         """User name and password for *endpoint*; its own go before the profile's. Asked anew each time.
@@ -65,7 +66,7 @@ class Credentials:
             if not secret.is_dynamic:
                 return fit_password(secret.reveal())
             async with asyncio.timeout(self._profile.hook_timeout):
-                return fit_password(await SECRETS.run(secret.reveal))
+                return fit_password(await self._ask(secret))
         except TimeoutError as error:
             detail = f"asking for the password took more than {self._profile.hook_timeout:g} s"
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
@@ -73,6 +74,15 @@ class Credentials:
             # Only our own errors are known to hold no secret.
             detail = str(error) if isinstance(error, ConfigurationError) else type(error).__name__
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+
+    async def _ask(self, secret: Secret) -> bytes:
+        """What *secret* is now; while a function has not answered it is not asked again, so that it takes one thread only."""
+        key = id(secret)
+        running = self._running.get(key)
+        if running is None:
+            running = self._running[key] = asyncio.ensure_future(SECRETS.run(secret.reveal))
+            running.add_done_callback(lambda done: (self._running.pop(key), done.cancelled() or done.exception()))
+        return await asyncio.shield(running)
 
     async def changed(self, matters: Callable[[], bool]) -> bool:
         """Whether the files of ``tls`` or the password change while *matters* says that it still does."""
