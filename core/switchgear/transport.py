@@ -26,6 +26,7 @@ from switchgear.errors import (
     TransportClosed,
     WrongLoop,
 )
+from switchgear.handling import is_generator_function
 from switchgear.hookspecs import Restart
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
@@ -417,6 +418,8 @@ class AsyncTransport:
             raise InvalidOption("ack", f"{ack!r} is unknown", valid=ACKS)
         if handler is not None and not callable(handler):
             raise InvalidOption("handler", f"a {type(handler).__name__} cannot be called")
+        if handler is not None and is_generator_function(handler):
+            raise InvalidOption("handler", "calling a generator function runs nothing of it; take the yield out")
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise InvalidOption("concurrency", f"{concurrency!r} is no whole number of at least 1")
         if not isinstance(ordered, bool):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import threading
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ from switchgear.testing.broker import Acked, Broker, Connected, Ledger, Publishe
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 2.0}
@@ -307,6 +308,31 @@ async def test_wrong_subscribe_option(option: str, value: Any) -> None:
     async with broker() as one, open_to(one) as transport:
         with pytest.raises(InvalidOption, match=option):
             transport.subscribe("t", **{option: value})
+
+
+def yielding(_message: Message) -> Iterator[None]:
+    """A generator function, as one writes by mistake."""
+    yield
+
+
+async def yielding_too(_message: Message) -> AsyncIterator[None]:
+    """The same, with ``async``."""
+    yield
+
+
+class Yielding:
+    """A callable object of the same kind."""
+
+    def __call__(self, _message: Message) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize("handler", [yielding, yielding_too, Yielding(), functools.partial(yielding)])
+async def test_handler_that_yields(handler: Any) -> None:
+    """A generator function as handler is refused: each message would be acknowledged, and no line of it be run."""
+    async with open_to(dead_uri()) as transport:
+        with pytest.raises(InvalidOption, match="runs nothing"):
+            transport.subscribe("t", handler)
 
 
 async def test_events() -> None:
