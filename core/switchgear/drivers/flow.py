@@ -85,6 +85,7 @@ class PahoConnection:
         self._heartbeat = Heartbeat(
             settings=settings,
             owed=lambda: self.in_flight,
+            largest=lambda: max((len(each.payload) for each in self._session.deliveries.values()), default=0),
             send=self._queue,
             progress=link.progress,
             on_silent=self._lose,

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 PING_ANSWER: Final = 5.0
 """Seconds within which PINGRESP must come, unless the connect timeout is shorter."""
 
+SLOWEST: Final = 20_000
+"""Bytes a second that a link is taken to carry at least. What the peer's system has taken may still lie in the buffers of a
+proxy, before PINGREQ. With more, a large message would be sent anew for ever there; with less, a dead peer is noticed later."""
+
 
 @define(eq=False, kw_only=True)
 class Heartbeat:
@@ -25,6 +29,7 @@ class Heartbeat:
     Attributes:
         settings: Its timeouts are in seconds.
         owed: Messages that the peer has not acknowledged.
+        largest: Bytes of the largest of them.
         send: Sends a packet.
         progress: Bytes written so far, and how many of them the peer's system has taken.
         on_silent: Told when no PINGRESP came in time.
@@ -36,6 +41,7 @@ class Heartbeat:
 
     settings: DriverSettings
     owed: Callable[[], int]
+    largest: Callable[[], int]
     send: Callable[[bytes], None]
     progress: Callable[[], tuple[int, int]]
     on_silent: Callable[[Failure], None]
@@ -45,6 +51,7 @@ class Heartbeat:
     received: float = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _pinged: float | None = field(default=None, init=False)
+    _allowed: float = field(default=0.0, init=False)  # seconds for the answer
     _ahead: int = field(default=0, init=False)  # bytes written before PINGREQ
     _taken: int = field(default=0, init=False)  # how many of them had been taken at the last look
     _timer: asyncio.TimerHandle | None = field(default=None, init=False)
@@ -58,9 +65,10 @@ class Heartbeat:
         """PINGREQ, unless one is under way."""
         if self._pinged is None:
             self._pinged = self._loop.time()
+            self._allowed = self._deadline()
             self._ahead, self._taken = self.progress()
             self.send(b"\xc0\x00")
-            self._beat_in(self._deadline())
+            self._beat_in(self._allowed)
 
     def answered(self) -> None:
         """PINGRESP came."""
@@ -80,7 +88,8 @@ class Heartbeat:
         return before < self._ahead and before < self._taken
 
     def _deadline(self) -> float:
-        return min(PING_ANSWER, self.settings.connect_timeout)
+        """Seconds for PINGRESP: more behind a large message, up to what MQTT grants a peer (3.1.2.10)."""
+        return min(PING_ANSWER, self.settings.connect_timeout) + min(self.largest() / SLOWEST, 1.5 * self.keepalive)
 
     def _beat_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -90,18 +99,18 @@ class Heartbeat:
     def beat(self) -> None:
         """Look at the peer now, and again when that may be due."""
         now = self._loop.time()
-        deadline = self._deadline()
         keepalive = self.keepalive
         patience = self.settings.ack_timeout
         if self._pinged is not None:
-            left = self._pinged + deadline - now
+            # What comes meanwhile shows that the peer lives: PINGRESP may stand behind a large message too.
+            left = max(self._pinged, self.received) + self._allowed - now
             if left <= 1e-6:
                 if self._moves():  # a large message on a slow link: PINGREQ has not arrived either
                     self._pinged = now
-                    self._beat_in(deadline)
+                    self._beat_in(self._allowed)
                     self.on_progress()
                     return
-                self.on_silent(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {deadline:g} s"))
+                self.on_silent(Failure(Cause.KEEPALIVE_TIMEOUT, f"no PINGRESP in {self._allowed:g} s"))
                 return
             self._beat_in(left)
             return

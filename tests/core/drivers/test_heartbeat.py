@@ -5,7 +5,7 @@ import socket
 
 from switchgear.cause import Cause, Failure
 from switchgear.drivers.base import DriverSettings
-from switchgear.drivers.heartbeat import PING_ANSWER, Heartbeat
+from switchgear.drivers.heartbeat import PING_ANSWER, SLOWEST, Heartbeat
 from switchgear.drivers.link import StreamLink
 from switchgear.testing import run_virtual
 
@@ -13,9 +13,12 @@ SETTINGS = DriverSettings(client_id="c", protocol="5", keepalive=60, connect_tim
 
 
 class Upload:
-    """A large message on a link that carries *rate* bytes a second, then nothing more after *ends* seconds."""
+    """A large message on a link that carries *rate* bytes a second, then nothing more after *ends* seconds.
 
-    def __init__(self, size: int, rate: float, *, ends: float = 1e9) -> None:
+    *behind* is the size of a message that lies in the buffers of a proxy.
+    """
+
+    def __init__(self, size: int, rate: float, *, ends: float = 1e9, behind: int = 0) -> None:
         self.size, self.rate, self.ends = size, rate, ends
         self.began = asyncio.get_running_loop().time()
         self.failures: list[tuple[float, Failure]] = []
@@ -23,6 +26,7 @@ class Upload:
         self.heart = Heartbeat(
             settings=SETTINGS,
             owed=lambda: 1,
+            largest=lambda: behind,
             send=self.send,
             progress=lambda: (self.size, self.taken()),
             on_silent=self.silent,
@@ -73,6 +77,18 @@ def test_a_large_message_on_a_link_that_is_cut() -> None:
         upload = Upload(1_000_000, rate=10_000, ends=31)
         await asyncio.sleep(31 + 2 * PING_ANSWER)
         assert [failure.cause for _, failure in upload.failures] == [Cause.KEEPALIVE_TIMEOUT]
+
+    run_virtual(main())
+
+
+def test_a_large_message_in_the_buffers_of_a_proxy() -> None:
+    """PINGRESP may take longer by what the message takes on the slowest link, up to one and a half keepalives, not more."""
+
+    async def main() -> None:
+        uploads = [Upload(0, rate=1e9, behind=size) for size in (10 * SLOWEST, 1000 * SLOWEST)]
+        await asyncio.sleep(200)
+        missed = [round(at - 10 - PING_ANSWER) for upload in uploads for at, _ in upload.failures]
+        assert missed == [10, 1.5 * SETTINGS.keepalive]
 
     run_virtual(main())
 
