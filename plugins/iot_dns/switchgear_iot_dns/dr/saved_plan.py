@@ -58,10 +58,10 @@ def save(path: Path, plan: Plan) -> None:
     check_place(path)
     text = json.dumps(plan.as_dict(), indent=2, ensure_ascii=False) + "\n"
     try:
-        real = path.resolve()
-        if real.exists() and not real.is_file():  # a terminal or a pipe
-            real.write_text(text, encoding="utf-8")
+        if path.exists() and not path.is_file():  # a terminal or a pipe
+            path.write_text(text, encoding="utf-8")
             return
+        real = path.resolve()
         beside = real.with_name(f".{real.name}.{os.getpid()}")
         try:
             beside.write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -275,6 +276,11 @@ def test_a_plan_is_written_over_plans_only(bench: Bench, capsys: pytest.CaptureF
     saved.write_text(saved.read_text().replace("split", "spilt"))
     assert main(["dr", "plan", "west", "--out", str(saved), "--file", str(path)]) == 0
     assert [each.name for each in bench.folder.glob(".west*")] == []
+    reading, writing = os.pipe()
+    assert main(["dr", "plan", "west", "--out", f"/dev/fd/{writing}", "--file", str(path)]) == 0
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as told:
+        assert json.load(told)["mode"] == "west"
 
 
 def test_an_operator_whose_name_is_no_text(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
