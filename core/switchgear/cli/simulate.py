@@ -100,7 +100,9 @@ def simulate(
     """Simulate what a fleet does to its broker after an outage, and say which back-off to set."""
     storm = Storm(clients=clients, connects_per_second=connects_per_second, outage=outage, notice=notice, queue=queue)
     if svg is not None:
-        _write_file(svg, "")  # a file that cannot be written is an error before the work, not after it
+        _write_file(
+            svg, "", mode="a"
+        )  # one that cannot be written is an error before the work; what it holds stays until then
     runs: list[Run] = []
     policies = contenders(storm)
     with Progress(len(policies)) as progress:
@@ -123,9 +125,10 @@ def simulate(
     raise typer.Exit(OK)
 
 
-def _write_file(path: Path, text: str) -> None:
+def _write_file(path: Path, text: str, *, mode: str = "w") -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise OSError(error.errno, f"{path}: {error.strerror}") from error
 

@@ -149,3 +149,16 @@ def test_progress_on_a_terminal() -> None:
     assert "simulating " in told
     assert " %" in told
     assert told.endswith("\r\x1b[K")
+
+
+def test_an_interrupt_keeps_the_plot_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plot is overwritten when there is another, not before the work."""
+    path = tmp_path / "storm.svg"
+    path.write_text("the last one", encoding="utf-8")
+
+    def interrupt(*_given: object, **_more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run_one", interrupt)
+    assert main(["simulate", "-n", "5", "-r", "5", "--svg", str(path)]) == 130
+    assert path.read_text(encoding="utf-8") == "the last one"
