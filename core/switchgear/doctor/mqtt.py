@@ -69,7 +69,8 @@ async def connect(
         link = await driver.dial(endpoint)
         connection = await driver.connect(link, request, ear)
     except AttemptFailed as error:
-        return _refused(error.failure, endpoint, client_id), None, ear
+        shows = profile.tls is not None and profile.tls.has_certificate
+        return _refused(error.failure, endpoint, client_id, shows_certificate=shows), None, ear
     ear.connection = connection
     seconds = time.monotonic() - started
     limits = connection.limits
@@ -88,14 +89,15 @@ async def connect(
     return passed("mqtt.connect", found, **facts), connection, ear
 
 
-def _refused(failure: Failure, endpoint: Endpoint, client_id: str) -> Finding:
+def _refused(failure: Failure, endpoint: Endpoint, client_id: str, *, shows_certificate: bool) -> Finding:
     way_out = failure.advice
     if failure.cause in {Cause.CLIENT_ID_REFUSED, Cause.NOT_AUTHORIZED}:
         way_out += f"; this was tried as {client_id!r}: name another that this broker allows with --probe-client-id"
     if failure.cause in {Cause.CLOSED_BY_BROKER, Cause.CONNECTION_LOST} and not endpoint.is_tls:
         way_out = "check that this port speaks MQTT without TLS; mqtts:// is with it"
     elif failure.cause in {Cause.CLOSED_BY_BROKER, Cause.CONNECTION_LOST}:
-        way_out = "the broker ended it without a word: it may not know our certificate, or not allow this client id"
+        certificate = "not know our certificate" if shows_certificate else "want a certificate of ours (--cert-file)"
+        way_out = f"the broker ended it without a word: it may {certificate}, or not allow this client id"
     code = f" (reason 0x{failure.code:02X})" if failure.code is not None else ""
     detail = f": {failure.detail}" if failure.detail else ""
     is_refusal = failure.cause in {Cause.PORT_REFUSED, Cause.BROKER_UNAVAILABLE}
