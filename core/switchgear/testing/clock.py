@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import selectors
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -52,6 +53,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     `switchgear.testing.InlineRunner`, which needs no thread. Sockets may exist but are never waited for: connect
     through `switchgear.testing.MemoryNetwork`.
     """
+
+    _clock_resolution: float  # asyncio's
 
     def __init__(self, start: float = START) -> None:
         selector = _JumpingSelector()
@@ -117,6 +120,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _wait(self, timeout: float | None) -> float:
         """What the loop does where another would sleep for *timeout*; real seconds to sleep nevertheless."""
+        if self._now + self._clock_resolution == self._now:
+            # After 194 days of virtual time a float is too coarse for what asyncio adds before it compares: a timer that is
+            # due now would never be found to be due.
+            self._now = math.nextafter(self._now, math.inf)
         if timeout is not None and timeout <= 0:
             self._stuck_at = None
             now = time.monotonic()

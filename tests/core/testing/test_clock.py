@@ -124,3 +124,18 @@ def test_from_outside() -> None:
         assert heard == [6.0, 107.0]
         loop.jump(-50.0)
         assert loop.time() == pytest.approx(57.001)
+
+
+def test_centuries() -> None:
+    """A timer runs however late it is on the clock, where a float no longer tells nanoseconds."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for years in (1, 30, 1000):
+            await asyncio.sleep(years * 365 * 86400)
+            await asyncio.sleep(0.5)
+            event = asyncio.Event()
+            loop.call_at(loop.time(), event.set)
+            await event.wait()
+
+    run_virtual(main())
