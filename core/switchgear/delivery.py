@@ -113,9 +113,10 @@ class Waits:
     pid: int = field(factory=os.getpid)
     loop: asyncio.AbstractEventLoop | None = None
     """The loop that serves the transport, once there is one."""
-    room: threading.Condition = field(factory=threading.Condition)
-    """Held while a message is accepted."""
-    locks: list[threading.Condition] = field(factory=list)
+    lock: threading.RLock = field(factory=threading.RLock)
+    """Held while a message is accepted. Entered as it is: `Condition.__enter__` is Python, where Ctrl-C may come after
+    the lock was taken and before anybody would give it back."""
+    locks: list[threading.RLock] = field(factory=list)
     """What else a publisher's thread may hold for a moment."""
     _born: int = field(factory=lambda: _generation)
     _parked: set[Callable[[], None]] = field(factory=set)
@@ -151,13 +152,13 @@ class Waits:
 
     def check_signal(self, call: str) -> None:
         """Raise `WouldDeadlock` in a signal handler that interrupted a publish, which cannot go on before it returns."""
-        if self.room._is_owned():  # type: ignore[attr-defined]  # what a Condition asks of its lock
+        if self.lock._is_owned():  # type: ignore[attr-defined]  # what a Condition asks of its lock
             raise WouldDeadlock(call, "a signal handler that interrupted publish()")
 
     @contextlib.contextmanager
     def let_go(self) -> Iterator[None]:
         """Give up, for a while, what this thread holds because a signal handler interrupted it: others wait for it."""
-        locks: list[Any] = [lock for lock in (_LOCK, self.room, *self.locks) if lock._is_owned()]  # type: ignore[attr-defined]  # as above
+        locks: list[Any] = [lock for lock in (_LOCK, self.lock, *self.locks) if lock._is_owned()]  # type: ignore[attr-defined]  # as above
         held = [(lock, lock._release_save()) for lock in locks]
         try:
             yield

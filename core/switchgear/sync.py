@@ -174,7 +174,11 @@ class Transport:
         sender = inner._sender
         if not sender._is_due:
             sender._is_due = True
-            self._wake(sender.wake)
+            try:
+                self._wake(sender.wake)
+            except BaseException:  # such as KeyboardInterrupt: the next one wakes it
+                sender._is_due = False
+                raise
         if expires_after is not None:
             self._wake(sender.watch_expiry)
         return delivery
@@ -186,7 +190,7 @@ class Transport:
     def _wait_for_room(self) -> None:
         inner, outbox = self._inner, self._inner._outbox
         self._check_blocking("publish() on a full outbox")
-        with outbox.room:
+        with outbox.lock:
             while not outbox.has_room() and inner._waits.failure is None and not inner._is_closed:
                 outbox.wants_room = True
                 outbox.room.wait(0.2)  # a wake-up may be missed between the look and the wait

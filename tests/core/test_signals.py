@@ -113,3 +113,62 @@ def test_close_in_the_middle_of_close() -> None:
     command = [sys.executable, "-I", "-W", "error", "-c", CLOSED_TWICE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.returncode, done.stderr) == ("closed\ncancelled None\n", 0, "")
+
+
+INTERRUPTED_OFTEN = """
+import random, signal, sys, switchgear
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+rng = random.Random(4)
+with switchgear.connect(sys.argv[1], client_id="c", outbox=sys.argv[2] or None) as transport:
+    transport.wait_connected(5)
+    for _ in range(25):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.002, 0.012))
+            while True:
+                transport.publish("t", "x")
+        except KeyboardInterrupt:
+            pass
+        transport.drain(10)
+    print(transport.stats.accepted - transport.stats.acknowledged, transport.depth)
+"""
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_publishing_that_is_interrupted(durable: bool, switchgear_broker: ThreadedBroker, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+    """Ctrl-C in the middle of a publish leaves no lock held and no message that is counted and never sent."""
+    path = str(tmp_path / "outbox") if durable else ""
+    command = [sys.executable, "-I", "-W", "error", "-c", INTERRUPTED_OFTEN, switchgear_broker.uri, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode, done.stderr) == ("0 0\n", 0, "")
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("durable", [False, True])
+def test_interrupted_while_it_is_placed(  # noqa: PLR0917 - parameters
+    durable: bool,  # noqa: FBT001 - a parameter
+    order: str,
+    when: str,
+    switchgear_broker: ThreadedBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """What a signal handler that raised has kept from its place among those that wait is put there, once."""
+    options: dict[str, Any] = {"outbox": str(tmp_path / "outbox")} if durable else {}
+    with switchgear.connect(switchgear_broker.uri, client_id="c", drain_order=order, **options) as transport:
+        transport.publish("t", "1").wait(5)
+        kind: Any = type(transport._inner._outbox)
+        real = kind._place
+
+        def place(outbox: Any, delivery: Any) -> None:
+            monkeypatch.setattr(kind, "_place", real)
+            if when == "after":
+                real(outbox, delivery)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(kind, "_place", place)
+        with pytest.raises(KeyboardInterrupt):
+            transport.publish("t", "2")
+        transport.publish("t", "3").wait(5)
+        transport.drain(5)
+    assert sorted(switchgear_broker.do(switchgear_broker.ledger.payloads)) == [b"1", b"2", b"3"]

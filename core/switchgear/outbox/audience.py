@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +21,15 @@ class Audience:
 
     _waiting: int = field(default=0, init=False)
     _wakes: set[Callable[[], None]] = field(factory=set, init=False)
-    _changed: threading.Condition = field(factory=threading.Condition, init=False)  # see `Waits.let_go`
+    lock: threading.RLock = field(factory=threading.RLock, init=False)  # see `Waits.lock`
+    _changed: threading.Condition = field(
+        default=Factory(lambda self: threading.Condition(self.lock), takes_self=True), init=False
+    )
 
     def wait(self, is_met: Callable[[], bool], timeout: float | None, hurry: Callable[[], None]) -> bool:
         """Wait, calling *hurry* before each time, until *is_met*; whether it became so within *timeout* seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        with self.lock:
             self._waiting += 1
             try:
                 while not is_met():
@@ -39,24 +42,19 @@ class Audience:
             finally:
                 self._waiting -= 1
 
-    @property
-    def lock(self) -> threading.Condition:
-        """What is held for a moment by those who wait."""
-        return self._changed
-
     def add(self, wake: Callable[[], None]) -> None:
         """Have *wake* called the next time, once."""
-        with self._changed:
+        with self.lock:
             self._wakes.add(wake)
 
     def discard(self, wake: Callable[[], None]) -> None:
         """The opposite of `add`."""
-        with self._changed:
+        with self.lock:
             self._wakes.discard(wake)
 
     def tell(self) -> None:
         """Something has changed: wake the threads, make the calls."""
-        with self._changed:
+        with self.lock:
             if self._waiting:
                 self._changed.notify_all()
             wakes, self._wakes = self._wakes, set()

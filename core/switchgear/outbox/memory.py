@@ -7,8 +7,9 @@ guards the bounds; the loop takes it only for messages that expire and to wake p
 from __future__ import annotations
 
 import heapq
+import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, field
 
@@ -19,7 +20,6 @@ from switchgear.outbox.newest import NewestFirst
 
 if TYPE_CHECKING:
     import asyncio
-    import threading
     from collections.abc import Callable, Iterable
 
     from switchgear.message import Properties
@@ -40,9 +40,12 @@ class MemoryOutbox:
     sent: dict[int, Delivery] = field(factory=dict, init=False)
     """By sequence: handed to the present connection, not acknowledged."""
     unreported_drops: int = field(default=0, init=False)
-    room: threading.Condition = field(default=Factory(lambda self: self.waits.room, takes_self=True), init=False)
+    lock: threading.RLock = field(default=Factory(lambda self: self.waits.lock, takes_self=True), init=False)
+    room: threading.Condition = field(
+        default=Factory(lambda self: threading.Condition(self.lock), takes_self=True), init=False
+    )
     _is_mine: Callable[[], bool] = field(
-        default=Factory(lambda self: self.room._is_owned, takes_self=True), init=False
+        default=Factory(lambda self: self.lock._is_owned, takes_self=True), init=False
     )  # bound once: each message asks it
     on_room: Callable[[], None] | None = field(default=None, init=False)
     """Called on the loop when messages have left and somebody waits for room."""
@@ -112,35 +115,44 @@ class MemoryOutbox:
         size = len(payload) + len(topic)
         victims: list[Delivery] = []
         try:
-            with self.room:
+            with self.lock:
                 if self.is_held:
                     self.wants_room = True
                     return None
-                count = self._in_count + 1
-                total = self._in_bytes + size
-                if count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes:
-                    if not self._make_room(topic, size, victims):
-                        return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
-                    count, total = self._in_count + 1, self._in_bytes + size
-                self._in_count, self._in_bytes = count, total
-                self._sequence += 1
-                delivery = Delivery(self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at)
-                if expires_at is not None:
-                    self._watch_expiry(delivery)
-                if self._is_closed:
-                    self._take_back(size)
+                count, total = self._in_count + 1, self._in_bytes + size
+                if (
+                    count - self._out_count > limits.max_messages or total - self._out_bytes > limits.max_bytes
+                ) and not self._make_room(topic, size, victims):
+                    return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
+                delivery = Delivery(self.waits, 0, topic, payload, qos, retain, properties, expires_at)
+                if self._is_closed:  # by a signal handler, in between
                     return None
-                self.pending.append(delivery)
+                # Nothing is called up to `try`, so no signal handler comes in between: one that raises, as Ctrl-C does,
+                # leaves the message counted and waiting, or neither.
+                self._in_count += 1
+                self._in_bytes += size
+                delivery.sequence = self._sequence = self._sequence + 1
+                try:
+                    self._place(delivery)
+                except BaseException:
+                    self._place_again(delivery)
+                    raise
                 return delivery
         finally:
             for victim in victims:
                 victim._wake()  # without the lock: its callbacks are the user's
 
-    def _take_back(self, size: int) -> None:
-        """A signal handler closed the transport while it was being accepted. Called under the lock."""
-        self._in_count -= 1
-        self._in_bytes -= size
-        self._sequence -= 1
+    def _place(self, delivery: Any) -> None:
+        """Have it wait for its turn. Called under the lock."""
+        if delivery.expires_at is not None:
+            self._watch_expiry(delivery)
+        self.pending.append(delivery)
+
+    def _place_again(self, delivery: Any) -> None:
+        """`_place`, where a signal handler that raised may have cut it short. Called under the lock."""
+        is_there = delivery.sequence in self.sent or any(other is delivery for other in list(self.pending))
+        if delivery.state in _WAITING and not is_there:
+            self._place(delivery)
 
     def _watch_expiry(self, delivery: Delivery) -> None:
         """Have *delivery* ended when its time is over, if it has one. Called under the lock."""
@@ -236,7 +248,7 @@ class MemoryOutbox:
     def give_room(self) -> None:
         """Wake the publishers that wait for room."""
         self.wants_room = False
-        with self.room:
+        with self.lock:
             self.room.notify_all()
 
     def requeue(self) -> list[Delivery]:
@@ -246,7 +258,7 @@ class MemoryOutbox:
         for delivery in unanswered:
             delivery._set(DeliveryState.STORED)
         self.pending.extendleft(reversed(unanswered))
-        with self.room:
+        with self.lock:
             for delivery in unanswered:
                 self._watch_expiry(delivery)  # it may have passed its time while it was on its way
         return unanswered
@@ -261,7 +273,7 @@ class MemoryOutbox:
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back when it was never sent; whether that was possible."""
         error = Cancelled(f"message for {delivery.topic!r} was taken back")
-        with self.room:
+        with self.lock:
             if delivery.state not in _WAITING or delivery.packet_id:
                 return False
             self._decide(delivery, DeliveryState.CANCELLED, error)
@@ -277,7 +289,7 @@ class MemoryOutbox:
     def expire(self, now: float) -> tuple[int, float | None]:
         """End what is past its time; how many that were, and when the next may be."""
         due: list[Delivery] = []
-        with self.room:
+        with self.lock:
             while self._expiring and (self._expiring[0][0] <= now or self._expiring[0][2].done()):
                 delivery = heapq.heappop(self._expiring)[2]
                 if delivery.state in _WAITING and delivery.phase < 2:
@@ -293,7 +305,7 @@ class MemoryOutbox:
 
     def hold(self) -> None:
         """Part of `switchgear.outbox.port.Outbox`."""
-        with self.room:
+        with self.lock:
             self.is_held = True
 
     def flush(self, timeout: float) -> int:  # noqa: ARG002 - there is no place to write to
@@ -302,7 +314,7 @@ class MemoryOutbox:
 
     def release(self) -> None:
         """Part of `switchgear.outbox.port.Outbox`."""
-        with self.room:
+        with self.lock:
             self.is_held = self._is_closed
         self.give_room()
 
@@ -320,7 +332,7 @@ class MemoryOutbox:
 
     def _shut(self) -> None:
         """Nothing is accepted from now on, not even what is being published in this moment."""
-        with self.room:
+        with self.lock:
             self._is_closed = self.is_held = True
 
     def _abandon(self) -> int:

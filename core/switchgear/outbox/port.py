@@ -54,6 +54,7 @@ class Outbox(Protocol):
     sent: dict[int, Delivery]
     """By sequence: handed to the present connection, not acknowledged."""
     unreported_drops: int
+    lock: threading.RLock
     room: threading.Condition
     on_room: Callable[[], None] | None
     wants_room: bool

@@ -152,7 +152,7 @@ class SqliteOutbox(WindowedOutbox):
         limits = self.limits
         victims: list[Delivery] = []
         try:
-            with self.room:
+            with self.lock:
                 if self.is_held:
                     self.wants_room = True
                     return None
@@ -161,17 +161,19 @@ class SqliteOutbox(WindowedOutbox):
                     or self._in_bytes + size - self._out_bytes > limits.max_bytes
                 ) and (not self._make_room(topic, size, victims) or self.is_held):
                     return self._turned_away(topic, payload, qos, retain=retain, properties=properties)
+                delivery = StoredDelivery(writer, self.waits, 0, topic, payload, qos, retain, properties, expires_at)
+                if self._is_closed:  # by a signal handler, in between
+                    return None
+                # As in memory: nothing is called up to the end of `append`.
                 self._in_count += 1
                 self._in_bytes += size
-                self._sequence += 1
-                delivery = StoredDelivery(
-                    writer, self.waits, self._sequence, topic, payload, qos, retain, properties, expires_at
-                )
-                if self._is_closed:
-                    self._take_back(size)
-                    return None
-                writer.queue.append(delivery)
-                self._place(delivery)
+                delivery.sequence = self._sequence = self._sequence + 1
+                try:
+                    writer.queue.append(delivery)
+                    self._place(delivery)
+                except BaseException:
+                    self._place_again(delivery)
+                    raise
         finally:
             for victim in victims:
                 victim._wake()  # without the lock: its callbacks are the user's

@@ -91,7 +91,7 @@ class NewestSqliteOutbox(SqliteOutbox):
         self._quarantine(file, bad)
         found = self._deliveries_of(rows)
         overdue: list[StoredDelivery] = []
-        with self.room:
+        with self.lock:
             if self._lowest != before:  # the window is full again: what was read is not the next any more
                 self._end_load(file, is_all=False)
                 return
@@ -131,7 +131,7 @@ class NewestSqliteOutbox(SqliteOutbox):
         self._quarantine(file, bad)
         found = self._deliveries_of(rows)
         overdue: list[StoredDelivery] = []
-        with self.room:
+        with self.lock:
             for delivery in self._wanted(found, overdue):
                 self._here[delivery.sequence] = delivery
                 self._watch_expiry(delivery)

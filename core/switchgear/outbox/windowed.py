@@ -79,6 +79,10 @@ class WindowedOutbox(MemoryOutbox):
         else:
             self._to_memory(delivery)
 
+    def _place_again(self, delivery: StoredDelivery) -> None:
+        if delivery.sequence not in self._live:
+            super()._place_again(delivery)
+
     def _to_memory(self, delivery: StoredDelivery) -> None:
         if delivery.expires_at is not None:
             self._watch_expiry(delivery)
@@ -105,7 +109,7 @@ class WindowedOutbox(MemoryOutbox):
     def expire(self, now: float) -> tuple[int, float | None]:
         """End what is past its time; how many that were, and when the next may be."""
         count, following = super().expire(now)
-        with self.room:
+        with self.lock:
             count, self._expired = count + self._expired, 0
             spilled = self._spilled_expiry
         if spilled is not None:
@@ -119,7 +123,7 @@ class WindowedOutbox(MemoryOutbox):
 
     def _in_memory(self) -> tuple[list[Delivery], range]:
         """What is not ended and has an object, in order; the sequences of which that is everything."""
-        with self.room:
+        with self.lock:
             known = {delivery.sequence: delivery for delivery in self.living()}
             known.update({d.sequence: d for d in self._live.values() if not d.done()})
             after, before = self._spilled()
@@ -132,7 +136,7 @@ class WindowedOutbox(MemoryOutbox):
 
     def _lost(self, count: int, size: int) -> None:
         """That much of the file could not be read."""
-        with self.room:
+        with self.lock:
             self._in_count -= count
             self._in_bytes -= size
 
@@ -152,7 +156,7 @@ class WindowedOutbox(MemoryOutbox):
         try:
             return self._jobs(file)
         except BaseException:
-            with self.room:
+            with self.lock:
                 self.room.notify_all()
             raise
 
@@ -169,7 +173,7 @@ class WindowedOutbox(MemoryOutbox):
         self._quarantine(file, bad)
         found = self._deliveries_of(rows)
         overdue: list[StoredDelivery] = []
-        with self.room:
+        with self.lock:
             for delivery in self._wanted(found, overdue):
                 self._to_memory(delivery)
             last = max([self._loaded, *(rows[-1][:1] if rows else ()), *bad])
@@ -252,7 +256,7 @@ class WindowedOutbox(MemoryOutbox):
         for delivery in overdue:
             if not delivery.done():
                 self.end(delivery, DeliveryState.EXPIRED, _expired(delivery))
-                with self.room:
+                with self.lock:
                     self._expired += 1
         self.messenger.on_change()
 
@@ -264,7 +268,7 @@ class WindowedOutbox(MemoryOutbox):
         held: list[StoredDelivery] = []
         removed: list[int] = []
         size = 0
-        with self.room:
+        with self.lock:
             gone = {delivery.sequence for delivery in list(self.writer.removals)}
             for sequence, length in pairs:
                 delivery = self._live.get(sequence)
@@ -276,7 +280,7 @@ class WindowedOutbox(MemoryOutbox):
                 removed.append(sequence)
                 size += length
         file.commit((), removed, size)
-        with self.room:  # at once: what follows may fail
+        with self.lock:  # at once: what follows may fail
             self._in_count -= len(removed)
             self._in_bytes -= size
             self._expired += len(removed)
@@ -285,7 +289,7 @@ class WindowedOutbox(MemoryOutbox):
             following = _seconds(file.next_expiry(after=after, before=before))
             if following is not None and held:
                 following = max(following, now + PRUNE)  # these are about to be ended
-        with self.room:
+        with self.lock:
             self._spilled_expiry = following
         self.messenger.call(lambda: self._pruned(held))
         return len(pairs) >= 2000 and bool(removed)

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from attrs import define, field
+from attrs import Factory, define, field
 
 from switchgear.message import DeliveryState
 from switchgear.outbox.audience import Audience
@@ -100,15 +100,18 @@ class Writer:
     _is_committing: bool = field(default=False, init=False)
     _lasted: float = field(default=0.0, init=False)  # seconds, the last commit
     _audience: Audience = field(factory=Audience, init=False)  # of commits and failures
-    _work: threading.Condition = field(factory=threading.Condition, init=False)  # see `Waits.let_go`
+    _lock: threading.RLock = field(factory=threading.RLock, init=False)  # see `Waits.lock`
+    _work: threading.Condition = field(
+        default=Factory(lambda self: threading.Condition(self._lock), takes_self=True), init=False
+    )
     _hurry: threading.Event = field(factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _on_end: Callable[[], None] | None = field(default=None, init=False)
 
     @property
-    def locks(self) -> list[threading.Condition]:
+    def locks(self) -> list[threading.RLock]:
         """What a publisher's thread may hold for a moment."""
-        return [self._work, self._audience.lock]
+        return [self._lock, self._audience.lock]
 
     @property
     def path(self) -> str:
@@ -119,7 +122,7 @@ class Writer:
 
     def kick(self) -> None:
         """There is something to write; called when the writer `is_idle`."""
-        with self._work:
+        with self._lock:
             if self._thread is None and not self._is_closing:
                 self._thread = threading.Thread(target=self._run, name="switchgear-outbox", daemon=True)
                 try:
@@ -183,7 +186,7 @@ class Writer:
     def close(self, on_end: Callable[[], None], *, exactly_once: bool) -> None:
         """Write what is left, close the file, end the thread; *on_end* is called there as the last thing."""
         self._exactly_once_wanted = exactly_once
-        with self._work:
+        with self._lock:
             self._on_end = on_end
             has_ended = self._has_ended
         if has_ended:
@@ -195,7 +198,7 @@ class Writer:
             self._is_closing = True
             self._run()
             return
-        with self._work:
+        with self._lock:
             self._is_closing = True
             self._work.notify()
 
@@ -221,7 +224,7 @@ class Writer:
                     self.file.shrink()
             self.file.close()
             self._audience.tell()
-            with self._work:
+            with self._lock:
                 self._has_ended = True
                 on_end = self._on_end
             if on_end is not None:
@@ -229,7 +232,7 @@ class Writer:
 
     def _next(self) -> bool:
         """Wait for work, and linger; False when the transport closes."""
-        with self._work:
+        with self._lock:
             self.is_idle = True
             while not (self.queue or self.removals or self.has_jobs or self._is_closing or self._must_try()):
                 self._work.wait(LOOK if self.file.messages else None)
@@ -238,7 +241,7 @@ class Writer:
             return False
         if self.failure is not None:
             self._hurry.clear()
-            with self._work:
+            with self._lock:
                 self._work.wait_for(lambda: self._is_closing, self.retry)
         else:
             self._gather()
