@@ -440,6 +440,8 @@ class PahoConnection:
         """The link is over. Part of `switchgear.drivers.link_base.Sink`."""
         if isinstance(error, AttemptFailed):
             self._lose(error.failure)
+        elif isinstance(error, TimeoutError):  # TCP_USER_TIMEOUT: it was no connect that took too long
+            self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, "what was sent was not taken in time"))
         else:
             self._lose(Failure(Cause.CLOSED_BY_BROKER) if error is None else from_exception(error))
 
