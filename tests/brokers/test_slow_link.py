@@ -14,12 +14,17 @@ LARGE = 5 * RATE
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 
-def test_a_large_message_over_a_slow_link(mosquitto: Callable[..., Mosquitto], relay: Callable[[int], Relay]) -> None:
+@pytest.mark.parametrize("driver", ["paho", "awscrt"])
+def test_a_large_message_over_a_slow_link(
+    mosquitto: Callable[..., Mosquitto], relay: Callable[[int], Relay], driver: str
+) -> None:
     """A message that takes longer than an answer may gets through at once, and does not begin anew for ever."""
     broker = mosquitto()
     way = relay(broker.port)
     way.slow(rate=RATE)
-    with switchgear.connect(way.uri, client_id="press-slow", ack_timeout=1.0, connect_timeout=1.0) as transport:
+    with switchgear.connect(
+        way.uri, client_id="press-slow", driver=driver, ack_timeout=1.0, connect_timeout=1.0
+    ) as transport:
         transport.publish("large", b"x" * LARGE).wait(60)
         assert transport.stats.connections == 1
 

@@ -22,6 +22,11 @@ SLOWEST: Final = 20_000
 proxy, before PINGREQ. With more, a large message would be sent anew for ever there; with less, a dead peer is noticed later."""
 
 
+def allowance(settings: DriverSettings, largest: int, keepalive: int) -> float:
+    """Seconds for the answer to a ping behind a message of *largest* bytes: more, up to what MQTT grants a peer (3.1.2.10)."""
+    return min(PING_ANSWER, settings.connect_timeout) + min(largest / SLOWEST, 1.5 * keepalive)
+
+
 @define(eq=False, kw_only=True)
 class Heartbeat:
     """Keepalive, and our own PINGREQ for an overdue acknowledgement; from `beat` until `stop`.
@@ -65,7 +70,7 @@ class Heartbeat:
         """PINGREQ, unless one is under way."""
         if self._pinged is None:
             self._pinged = self._loop.time()
-            self._allowed = self._deadline()
+            self._allowed = allowance(self.settings, self.largest(), self.keepalive)
             self._ahead, self._taken = self.progress()
             self.send(b"\xc0\x00")
             self._beat_in(self._allowed)
@@ -86,10 +91,6 @@ class Heartbeat:
         """Whether PINGREQ was waiting behind other bytes at the last look, and the peer has taken of these since."""
         before, (_, self._taken) = self._taken, self.progress()
         return before < self._ahead and before < self._taken
-
-    def _deadline(self) -> float:
-        """Seconds for PINGRESP: more behind a large message, up to what MQTT grants a peer (3.1.2.10)."""
-        return min(PING_ANSWER, self.settings.connect_timeout) + min(self.largest() / SLOWEST, 1.5 * self.keepalive)
 
     def _beat_in(self, seconds: float) -> None:
         if self._timer is not None:

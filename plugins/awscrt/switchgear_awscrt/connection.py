@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed, Limits
 from switchgear.drivers.flow import LARGEST
-from switchgear.drivers.heartbeat import PING_ANSWER
+from switchgear.drivers.heartbeat import allowance
 from switchgear.errors import InvalidOption, MessageTooLarge
 
 from switchgear_awscrt.causes import VAGUE, failure_of
@@ -42,6 +42,9 @@ GATHER: Final = 262_144
 
 LARGE: Final = LARGEST - 200_000
 """Bytes of payload above which a packet's size is looked at though the broker has no limit: topic and properties count."""
+
+BULKY: Final = 65_536
+"""Bytes of a message from which on its size counts for how long an answer behind it may take."""
 
 PING_FILTER: Final = "switchgear/ping/nobody-subscribes-to-this"
 """The SDK sends PINGREQ when it thinks fit, and does not tell of the answer. An UNSUBSCRIBE of a filter that nobody has
@@ -78,6 +81,9 @@ class CrtConnection:
         self._keepalive = settings.keepalive
         self._is_proved = False
         self._ping_sent: float | None = None
+        self._allowed = 0.0  # seconds for its answer
+        self._taken = 0  # bytes that the peer's system had taken at the last look
+        self._largest = 0  # bytes of the largest message in flight, if it is bulky
         self._timer: asyncio.TimerHandle | None = None
         self._sent_0 = 0  # QoS 0 messages handed to the SDK, and those that it has written
         self._written_0 = 0
@@ -115,10 +121,12 @@ class CrtConnection:
         """Send *delivery*, always as new: a new client has packet ids of its own. Raises `MessageTooLarge`."""
         if not self._is_open or self._is_leaving:
             return
-        payload = delivery.payload
+        size = len(delivery.payload)
         limit = self.limits.maximum_packet_size
-        if limit is not None or len(payload) > LARGE:
+        if limit is not None or size > LARGE:
             self._check_size(delivery, limit)
+        if size > BULKY:
+            self._largest = max(self._largest, size)
         qos = delivery.qos
         if qos == 1:
             self._publish(delivery, functools.partial(self._puback, delivery))
@@ -130,7 +138,7 @@ class CrtConnection:
             self._sent_0 += 1
         else:
             raise InvalidOption("qos", "AWS's SDK carries no QoS 2; publish with qos=1, or choose driver='paho'")
-        self._relay.waiting += len(payload)
+        self._relay.waiting += size
 
     def _check_size(self, delivery: Delivery, limit: int | None) -> None:
         size = publish_size(delivery, self._loop.time())
@@ -156,6 +164,8 @@ class CrtConnection:
             log.warning("switchgear.message_not_sent", extra={"topic": delivery.topic, "error": failure.detail})
             code = UNKNOWN
         self.in_flight -= 1
+        if not self.in_flight:
+            self._largest = 0
         self._is_proved = True
         self._listener.on_acknowledged(delivery, code)
 
@@ -230,6 +240,8 @@ class CrtConnection:
         """Ask the broker for a sign of life, unless one is awaited."""
         if self._ping_sent is None and self._is_open and not self._is_leaving:
             self._ping_sent = self._loop.time()
+            self._allowed = allowance(self._settings, self._largest, self._keepalive)
+            _, self._taken = self._relay.progress()
             packet = self._mqtt5.UnsubscribePacket(topic_filters=[PING_FILTER])
             self._client.unsubscribe(packet).add_done_callback(lambda done: self._mail.post(self._pong, done))
             self._watch()
@@ -251,7 +263,7 @@ class CrtConnection:
         self._timer = None
         moments = []
         if self._ping_sent is not None:
-            moments.append(self._ping_sent + self._ping_deadline())
+            moments.append(max(self._ping_sent, self._relay.heard_at) + self._allowed)
         else:
             patience = self._settings.ack_timeout
             if patience is not None and self.in_flight:
@@ -261,19 +273,18 @@ class CrtConnection:
         if moments and self._is_open:
             self._timer = self._loop.call_at(min(moments), self._tick)
 
-    def _ping_deadline(self) -> float:
-        return min(PING_ANSWER, self._settings.connect_timeout)
-
     def _tick(self) -> None:
         """Ping for an overdue acknowledgement, and for the first proof of health; a missing answer is the end."""
         self._timer = None
         now = self._loop.time() + 1e-3  # a timer may fire a little early
         patience = self._settings.ack_timeout
         if self._ping_sent is not None:
-            if now >= self._ping_sent + self._ping_deadline():
-                detail = f"no answer to a ping in {self._ping_deadline():g} s"
-                self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, detail))
-                return
+            if now >= max(self._ping_sent, self._relay.heard_at) + self._allowed:
+                before, (_, self._taken) = self._taken, self._relay.progress()
+                if self._taken == before:
+                    self._lose(Failure(Cause.KEEPALIVE_TIMEOUT, f"no answer to a ping in {self._allowed:g} s"))
+                    return
+                self._ping_sent = now  # a large message on a slow link: the ping has not arrived either
         elif (patience is not None and self.in_flight and now >= self._relay.heard_at + patience) or (
             not self._is_proved and self._keepalive and now >= self._opened_at + 0.75 * self._keepalive
         ):

@@ -143,6 +143,10 @@ class Relay(asyncio.BufferedProtocol):
         """Whether the connection takes more."""
         return self._link.is_writable
 
+    def progress(self) -> tuple[int, int]:
+        """As `switchgear.drivers.link_base.ByteLink.progress`, of the way to the broker."""
+        return self._link.progress()
+
     async def open(self, door: Door) -> None:
         """Let the SDK in, and begin to carry."""
         sock = await door.accept()
