@@ -233,9 +233,9 @@ class GiveUpAfter:
     def reached(self, *, attempts: int, sweeps: int, seconds: float) -> str | None:
         """The limit that is reached, in words, or None."""
         if self.attempts is not None and attempts >= self.attempts:
-            return f"{attempts} attempts"
+            return f"{attempts} attempt{'s' * (attempts != 1)}"
         if self.sweeps is not None and sweeps >= self.sweeps:
-            return f"{sweeps} sweeps of all endpoints"
+            return f"{sweeps} sweep{'s' * (sweeps != 1)} of all endpoints"
         if self.seconds is not None and seconds >= self.seconds:
             return f"{self.seconds:g} seconds without a connection"
         return None

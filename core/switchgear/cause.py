@@ -247,6 +247,8 @@ def from_exception(error: BaseException) -> Failure:
     if isinstance(error, OSError):
         if error.errno in _UNREACHABLE:
             return Failure(Cause.UNREACHABLE, detail)
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            detail += "; no descriptor is left, which is not the network's fault: raise the limit (ulimit -n)"
         return Failure(Cause.CONNECTION_LOST, detail)
     return Failure(Cause.DRIVER_FAILED, f"{type(error).__name__}: {detail}")
 

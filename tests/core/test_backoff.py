@@ -308,6 +308,7 @@ def test_connect_budget_is_exact_when_the_loop_is_late(
         (GiveUpAfter(attempts=3), 2, 9, 9.0, None),
         (GiveUpAfter(attempts=3), 3, 0, 0.0, "3 attempts"),
         (GiveUpAfter(sweeps=0), 0, 0, 0.0, "0 sweeps of all endpoints"),
+        (GiveUpAfter(sweeps=1), 1, 1, 0.0, "1 sweep of all endpoints"),
         (GiveUpAfter(sweeps=2), 9, 1, 9.0, None),
         (GiveUpAfter(seconds=2.5), 9, 9, 2.4, None),
         (GiveUpAfter(seconds=2.5), 0, 0, 1e12, "2.5 seconds without a connection"),

@@ -153,6 +153,11 @@ def test_exceptions(error: BaseException, cause: Cause) -> None:
     assert from_exception(error).cause is cause
 
 
+def test_no_descriptor_is_left() -> None:
+    """A process without descriptors is told so: the advice of a lost connection would send it to the network."""
+    assert "ulimit -n" in str(from_exception(OSError(errno.EMFILE, "Too many open files")))
+
+
 @given(st.integers(-1, 300), st.text())
 def test_any_code(code: int, text: str) -> None:
     """No code and no text makes a failure that cannot be shown."""

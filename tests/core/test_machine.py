@@ -425,7 +425,7 @@ def test_stop_ends_both_dials() -> None:
     ("limit", "why"),
     [
         (GiveUpAfter(attempts=2), "after 2 attempts"),
-        (GiveUpAfter(sweeps=1), "after 1 sweeps of all endpoints"),
+        (GiveUpAfter(sweeps=1), "after 1 sweep of all endpoints"),
         (GiveUpAfter(seconds=2.5), "after 2.5 seconds without a connection"),
     ],
 )
