@@ -49,7 +49,8 @@ class Decoder:
     def __init__(self, *, version: int = 4, maximum_packet_size: int | None = None) -> None:
         self.version = version
         self._maximum = maximum_packet_size
-        self._rest = b""
+        self._rest = bytearray()
+        self._wanted = 0  # bytes of the packet that the rest begins with, as far as is known
 
     def feed(self, data: bytes) -> Iterator[Packet]:
         """The packets that *data* completes, in order.
@@ -59,9 +60,15 @@ class Decoder:
         Raises:
             MalformedPacket: the stream cannot be read any further; the connection has to be closed.
         """
-        data = self._rest + data if self._rest else data
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._wanted:
+                return
+            data = bytes(rest)
+            rest.clear()
         at, end = 0, len(data)
-        self._rest = b""
+        self._wanted = 0
         while end - at >= 2:
             size = data[at + 1]
             start = at + 2
@@ -74,13 +81,14 @@ class Decoder:
             if self._maximum is not None and stop - at > self._maximum:
                 raise MalformedPacket(f"a packet of {stop - at} bytes", reason_code=PACKET_TOO_LARGE)
             if stop > end:
+                self._wanted = stop - at
                 break
             packet = decode(data[at], data[start:stop], version=self.version)
             at = stop
             if type(packet) is Connect:
                 self.version = packet.version
             yield packet
-        self._rest = data[at:]
+        rest += data[at:]
 
 
 def decode(first: int, body: bytes, *, version: int) -> Packet:
