@@ -1,6 +1,6 @@
 """One message that arrived, and the acknowledgements of one connection in their order. Pure: runs on the loop.
 
-Acknowledgements keep the order of arrival (MQTT-4.6.0-2).
+Acknowledgements keep the order of arrival: PUBACKs among themselves (MQTT-4.6.0-2), and PUBRECs (MQTT-4.6.0-3).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Ack:
     token: object
     queue: AckQueue
     left: int
+    qos: int = 1
 
 
 @define(eq=False)
@@ -41,23 +42,34 @@ class Arrival:
 
 @define(eq=False)
 class AckQueue:
-    """The acknowledgements of one connection, in order of arrival."""
+    """The acknowledgements of one connection, in order of arrival.
+
+    A message of QoS 1 that is never done, for its repetition is, must not hold up one of QoS 2: that one is answered on a
+    later connection of the session, and is not handed out again before.
+    """
 
     connection: Connection | None = None
-    _acks: deque[Ack] | None = None  # made when it is needed: an empty one takes 760 bytes
+    # Made when they are needed: an empty one takes 760 bytes.
+    _acks: deque[Ack] | None = None
+    _receipts: deque[Ack] | None = None  # of QoS 2
 
     def add(self, ack: Ack) -> None:
         """A message that wants an answer arrived."""
-        if self._acks is None:
-            self._acks = deque()
-        self._acks.append(ack)
+        if ack.qos == 2:
+            if self._receipts is None:
+                self._receipts = deque()
+            self._receipts.append(ack)
+        else:
+            if self._acks is None:
+                self._acks = deque()
+            self._acks.append(ack)
 
     def settle(self) -> None:
         """Acknowledge what is done, from the front."""
-        acks = self._acks
-        if self.connection is not None and acks is not None:
-            while acks and acks[0].left <= 0:
-                self.connection.acknowledge(acks.popleft().token)
+        if self.connection is not None:
+            for acks in (self._acks, self._receipts):
+                while acks and acks[0].left <= 0:
+                    self.connection.acknowledge(acks.popleft().token)
 
     def __len__(self) -> int:
-        return 0 if self._acks is None else len(self._acks)
+        return len(self._acks or ()) + len(self._receipts or ())

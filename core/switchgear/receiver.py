@@ -132,6 +132,7 @@ class Inbox:
                 with contextlib.suppress(ValueError):  # a handler's thread has just taken it
                     self._waiting.remove(old)
                     self.give_back(old)
+                    self.done(old)  # or it would hold up what came behind it
                 return
 
     def _make_room(self, arrival: Arrival) -> bool:

@@ -200,7 +200,7 @@ class Subscriber:
         wanted = self.wanted.matching(message.topic)
         ack = None
         if token is not None:
-            ack = Ack(token, acks, len(wanted))
+            ack = Ack(token, acks, len(wanted), message.qos)
             acks.add(ack)
         if not wanted:
             self._unwanted(Arrival(message, ack))
