@@ -16,11 +16,12 @@ from switchgear.message import ID_PROPERTY, LARGEST_PAYLOAD, Properties, check_p
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from switchgear.delivery import Delivery, Waits
+    from switchgear.delivery import Delivery
     from switchgear.drivers.base import Driver
     from switchgear.envelope import Envelope
     from switchgear.outbox import Outbox
     from switchgear.profile import Profile
+    from switchgear.waits import Waits
 
 LONGEST_EXPIRY: Final = 2**32 - 1
 """Seconds, about 136 years: what MQTT can say (MQTT 5, 3.3.2.3.3)."""

@@ -7,23 +7,20 @@ that nobody waits for.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import logging
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import define, field
-
 from switchgear.deadline import Deadline
-from switchgear.errors import Forked, SwitchgearError, TransportClosed, WouldDeadlock
+from switchgear.waits import is_interrupt, waker, watch_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from switchgear.message import Properties
+    from switchgear.waits import Waits
 
 log = logging.getLogger("switchgear.delivery")
 
@@ -54,141 +51,6 @@ LOOK: Final = 1.0
 """Seconds between two looks of a waiting thread at what nobody tells it: the end of a loop whose transport was not closed."""
 
 _LIVING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED, DeliveryState.SENT})
-
-
-_LOCK = threading.RLock()  # guards lists of watchers, never held while anything is called; see `Waits.let_go`
-
-_generation = 0  # of this process: one more than its parent's; cheaper to look at than a process id
-
-
-def _forked() -> None:
-    global _generation, _LOCK  # noqa: PLW0603 - a fork changes what is true of the whole process
-    _generation += 1
-    _LOCK = threading.RLock()  # the parent may have held it
-
-
-os.register_at_fork(after_in_child=_forked)
-
-# Names of threads that must never wait for the loop that serves them; set by those who start them.
-_busy = threading.local()
-
-
-def mark_thread(where: str | None) -> None:
-    """Say that this thread runs a hook, a handler or an event loop of ours, or (None) that it no longer does."""
-    _busy.where = where
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether *error* is Ctrl-C, which Python raises in the main thread and asyncio lets end a loop."""
-    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
-
-
-def _waker(future: asyncio.Future[None]) -> Callable[[], None]:
-    """What settles *future*, from any thread."""
-    loop = future.get_loop()
-
-    def settle() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def wake() -> None:
-        if _running_loop() is loop:
-            settle()
-        else:
-            with contextlib.suppress(RuntimeError):  # that loop has ended: nobody waits any more
-                loop.call_soon_threadsafe(settle)
-
-    return wake
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    return asyncio._get_running_loop()  # as get_running_loop(), which raises where there is none
-
-
-@define(eq=False)
-class Waits:
-    """What all waiting calls of one transport share: why waiting is hopeless, and who is waiting."""
-
-    failure: SwitchgearError | None = None
-    pid: int = field(factory=os.getpid)
-    loop: asyncio.AbstractEventLoop | None = None
-    """The loop that serves the transport, once there is one."""
-    lock: threading.RLock = field(factory=threading.RLock)
-    """Held while a message is accepted. Entered as it is: `Condition.__enter__` is Python, where Ctrl-C may come after
-    the lock was taken and before anybody would give it back."""
-    locks: list[threading.RLock] = field(factory=list)
-    """What else a publisher's thread may hold for a moment."""
-    _born: int = field(factory=lambda: _generation)
-    _parked: set[Callable[[], None]] = field(factory=set)
-
-    @property
-    def is_foreign(self) -> bool:
-        """Whether this is a child of the process that made the transport."""
-        return self._born != _generation
-
-    def check(self, call: str) -> None:
-        """Raise where a blocking *call* cannot work: in a forked child, in a hook, a handler or an event loop.
-
-        Raises:
-            Forked: this process is a child of the one that made the transport.
-            WouldDeadlock: the call would wait for the thread that it was made from, or for what a signal interrupted.
-        """
-        self.check_process(call)
-        self.check_signal(call)
-        self.check_thread(call)
-
-    def check_thread(self, call: str) -> None:
-        """Raise `WouldDeadlock` in a hook, a handler or an event loop."""
-        where = getattr(_busy, "where", None)
-        if not where and self.loop is not None and self.loop is _running_loop():
-            where = "the event loop"
-        if where:
-            raise WouldDeadlock(call, where)
-
-    def check_loop(self, call: str) -> None:
-        """Raise `TransportClosed` where the loop that served the transport has ended: nothing will come any more."""
-        if self.loop is not None and self.loop.is_closed():
-            raise TransportClosed(call, what="the event loop of this transport has ended")
-
-    def check_signal(self, call: str) -> None:
-        """Raise `WouldDeadlock` in a signal handler that interrupted a publish, which cannot go on before it returns."""
-        if self.lock._is_owned():  # type: ignore[attr-defined]  # what a Condition asks of its lock
-            raise WouldDeadlock(call, "a signal handler that interrupted publish()")
-
-    @contextlib.contextmanager
-    def let_go(self) -> Iterator[None]:
-        """Give up, for a while, what this thread holds because a signal handler interrupted it: others wait for it."""
-        locks: list[Any] = [lock for lock in (_LOCK, self.lock, *self.locks) if lock._is_owned()]  # type: ignore[attr-defined]  # as above
-        held = [(lock, lock._release_save()) for lock in locks]
-        try:
-            yield
-        finally:
-            for lock, state in reversed(held):
-                lock._acquire_restore(state)
-
-    def check_process(self, call: str) -> None:
-        """Raise `Forked` in a child of the process that made the transport."""
-        if self.is_foreign:
-            raise Forked(call, self.pid)
-
-    def park(self, wake: Callable[[], None]) -> None:
-        """Have *wake* called when waiting becomes hopeless."""
-        with _LOCK:
-            self._parked.add(wake)
-
-    def unpark(self, wake: Callable[[], None]) -> None:
-        """The opposite of `park`."""
-        with _LOCK:
-            self._parked.discard(wake)
-
-    def fail(self, error: SwitchgearError | None) -> None:
-        """Waiting is hopeless from now on, because of *error*; None: there is hope again."""
-        self.failure = error
-        if error is not None:
-            with _LOCK:
-                wakes = list(self._parked)
-            for wake in wakes:
-                wake()
 
 
 class Delivery:
@@ -374,7 +236,7 @@ class Delivery:
                 raise waits.failure
             waits.check_loop("await delivery")
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            wake = _waker(future)
+            wake = waker(future)
             waits.park(wake)
             self._watch(wake)
             try:
@@ -395,13 +257,13 @@ class Delivery:
             self._wake()
 
     def _wake(self) -> None:
-        with _LOCK:
+        with watch_lock():
             watchers, self._watchers = self._watchers or [], None
         for watcher in watchers:
             watcher()
 
     def _watch(self, watcher: Callable[[], None]) -> None:
-        with _LOCK:
+        with watch_lock():
             if self._watchers is None:
                 self._watchers = [watcher]
             else:
@@ -410,6 +272,6 @@ class Delivery:
             self._wake()
 
     def _unwatch(self, watcher: Callable[[], None]) -> None:
-        with _LOCK:
+        with watch_lock():
             if self._watchers is not None and watcher in self._watchers:
                 self._watchers.remove(watcher)

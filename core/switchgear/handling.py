@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from switchgear.delivery import is_interrupt, mark_thread
+from switchgear.waits import is_interrupt, mark_thread
 from switchgear.workers import HANDLERS
 
 if TYPE_CHECKING:

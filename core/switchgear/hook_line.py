@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import define
 
-from switchgear.delivery import _busy, mark_thread
 from switchgear.errors import redact
+from switchgear.waits import _busy, mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from attrs import define, field
 
-from switchgear.delivery import mark_thread
+from switchgear.waits import mark_thread
 
 if TYPE_CHECKING:
     import concurrent.futures

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from switchgear.delivery import mark_thread
 from switchgear.hook_line import describe
+from switchgear.waits import mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -16,7 +16,6 @@ from switchgear import events as ev
 from switchgear import process_restart
 from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
 from switchgear.deadline import Deadline
-from switchgear.delivery import Delivery, Waits
 from switchgear.drivers.base import DriverSettings, Filter
 from switchgear.ears import Ears, EventCallback
 from switchgear.errors import (
@@ -47,12 +46,14 @@ from switchgear.states import State
 from switchgear.stats import Stats
 from switchgear.subscriber import Subscriber
 from switchgear.subscription import Subscription
+from switchgear.waits import Waits
 from switchgear.window_file import open_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from switchgear.cause import Failure
+    from switchgear.delivery import Delivery
     from switchgear.drivers.base import Connection, Driver
     from switchgear.endpoint import Endpoint
     from switchgear.hook_runner import Runner

@@ -19,8 +19,8 @@ from switchgear import (
     TransportClosed,
     WouldDeadlock,
 )
-from switchgear.delivery import Waits, mark_thread
 from switchgear.outbox import MemoryOutbox
+from switchgear.waits import Waits, mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

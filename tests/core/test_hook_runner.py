@@ -8,10 +8,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from switchgear.delivery import Waits, mark_thread
 from switchgear.errors import WouldDeadlock
 from switchgear.hook_line import QUEUE, describe
 from switchgear.hook_runner import HookRunner, InlineRunner
+from switchgear.waits import Waits, mark_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from switchgear import Cancelled, Delivery, DeliveryState, Dropped, Expired, MessageTooLarge, OutboxFull, OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.outbox import MemoryOutbox
+from switchgear.waits import Waits
 
 S = DeliveryState
 

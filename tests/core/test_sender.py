@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 from switchgear import Delivery, DeliveryState, OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.drivers.base import Limits
 from switchgear.outbox import MemoryOutbox
 from switchgear.sender import SUSPECT, Sender
 from switchgear.testing import VirtualLoop
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from switchgear.cause import Cause
 from switchgear.credentials import Credentials
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.doctor.finding import failed, passed, warned
 from switchgear.drivers.base import AttemptFailed, DeafListener, Filter
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -10,8 +10,8 @@ from switchgear.outbox.sqlite import SqliteOutbox
 from switchgear.outbox.sqlite_newest import NewestSqliteOutbox
 
 if TYPE_CHECKING:
-    from switchgear.delivery import Waits
     from switchgear.profile import Profile
+    from switchgear.waits import Waits
 
 __all__ = ["MemoryOutbox", "NewestSqliteOutbox", "Outbox", "SqliteOutbox", "open_outbox"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, field
 
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.errors import Cancelled, Dropped, Expired, MessageTooLarge, OutboxFull, TransportClosed
 from switchgear.message import DeliveryState
 from switchgear.outbox.newest import NewestFirst
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from switchgear.message import Properties
     from switchgear.outbox.port import Queue
     from switchgear.profile import OutboxLimits
+    from switchgear.waits import Waits
 
 _WAITING = frozenset({DeliveryState.ACCEPTED, DeliveryState.STORED})
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.errors import OutboxUnwritable
 from switchgear.message import DeliveryState
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from switchgear.message import Properties
     from switchgear.outbox.writer import Writer
+    from switchgear.waits import Waits
 
 QUEUED: Final = 0
 """Not on disk; the writer has not taken it, or failed with it."""

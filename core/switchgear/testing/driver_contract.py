@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from switchgear.cause import Cause, Failure, from_reason_code, from_return_code
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.drivers.base import (
     AttemptFailed,
     Connection,
@@ -46,6 +46,7 @@ from switchgear.testing.broker import packets as p
 from switchgear.testing.broker.listener import Listener as Port
 from switchgear.testing.broker.websocket import WebSocket
 from switchgear.testing.driver_features import observe
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     import ssl

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from switchgear import OutboxLimits
 from switchgear.cli.app import OK, USAGE, build
-from switchgear.delivery import Waits
 from switchgear.outbox import SqliteOutbox
+from switchgear.waits import Waits
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ import switchgear
 from switchgear.cli.app import build
 from switchgear.cli.output import JsonLines
 from switchgear.cli.pub import Tally, conclude, open_source
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.errors import Expired, OutboxFull, UnreadableFile
 from switchgear.message import DeliveryState
 from switchgear.testing.broker import Broker, Published
+from switchgear.waits import Waits
 from switchgear_certs import Authority
 from typer.testing import CliRunner
 

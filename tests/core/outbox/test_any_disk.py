@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear import Delivery, DeliveryState, OutboxLimits, OutboxUnwritable
-from switchgear.delivery import Waits
 from switchgear.outbox import NewestSqliteOutbox, SqliteOutbox, opening, sqlite_newest, windowed
 from switchgear.outbox.stored import WRITTEN
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from attrs import define
 from hypothesis import given
 from hypothesis import strategies as st
 from switchgear import OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.outbox import SqliteOutbox, windowed
 from switchgear.outbox.clock import FileClock
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from switchgear import Cancelled, Delivery, DeliveryState, Dropped, Expired, MessageTooLarge, OutboxFull, OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.outbox import MemoryOutbox, NewestSqliteOutbox, Outbox, SqliteOutbox
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import pytest
 import switchgear
 from switchgear import DeliveryState, OutboxLimits, OutboxUnwritable, UnreadableFile
 from switchgear.cli.app import USAGE, build
-from switchgear.delivery import Waits
 from switchgear.outbox import SqliteOutbox
+from switchgear.waits import Waits
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:

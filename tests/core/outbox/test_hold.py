@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear import OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.errors import OutboxFull
 from switchgear.message import DeliveryState
 from switchgear.outbox import MemoryOutbox, SqliteOutbox
 from switchgear.outbox.opening import open_file
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

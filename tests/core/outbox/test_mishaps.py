@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear import Delivery, DeliveryState, OutboxLimits, OutboxUnwritable
-from switchgear.delivery import Waits
 from switchgear.outbox import MemoryOutbox, NewestSqliteOutbox, SqliteOutbox, file, windowed
 from switchgear.outbox.writer import Writer
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from pathlib import Path

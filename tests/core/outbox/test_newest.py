@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import switchgear
 from switchgear import Delivery, DeliveryState, OutboxLimits
-from switchgear.delivery import Waits
 from switchgear.outbox import NewestSqliteOutbox, sqlite_newest, windowed
 from switchgear.outbox.stored import StoredDelivery
 from switchgear.testing.broker import Broker
+from switchgear.waits import Waits
 
 if TYPE_CHECKING:
     from pathlib import Path

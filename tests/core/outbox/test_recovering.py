@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import switchgear
 from switchgear import Delivery, DeliveryState, OutboxLimits, OutboxLocked, UnreadableFile
-from switchgear.delivery import Waits
 from switchgear.outbox import SqliteOutbox, opening, windowed
 from switchgear.outbox.file import OutboxFile
 from switchgear.outbox.rows import checksum
+from switchgear.waits import Waits
 
 S = DeliveryState
 Open = Callable[..., SqliteOutbox]

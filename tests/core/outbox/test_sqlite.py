@@ -13,16 +13,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import switchgear
 from switchgear import DeliveryState, OutboxLimits, OutboxLocked, OutboxUnwritable, Properties, UnreadableFile
-from switchgear.delivery import Delivery, Waits
 from switchgear.outbox import SqliteOutbox, opening, windowed
 from switchgear.outbox.salvage import salvage
 from switchgear.outbox.stored import StoredDelivery
 from switchgear.outbox.wal import is_cut
+from switchgear.waits import Waits
+
+if TYPE_CHECKING:
+    from switchgear.delivery import Delivery
 
 S = DeliveryState
 Open = Callable[..., SqliteOutbox]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from switchgear.cause import Cause
-from switchgear.delivery import Delivery, Waits
+from switchgear.delivery import Delivery
 from switchgear.drivers.base import Filter
 from switchgear.errors import InvalidOption
 from switchgear.message import Properties
 from switchgear.testing.broker import packets as p
 from switchgear.testing.broker.listener import Listener as Port
 from switchgear.testing.driver_contract import Ear, Puppet, _Wire
+from switchgear.waits import Waits
 from switchgear_awscrt.mailbox import Mailbox
 from switchgear_awscrt.publisher import publisher
 from switchgear_awscrt.sdk import sdk
