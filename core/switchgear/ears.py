@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from switchgear.cause import Failure
     from switchgear.delivery import Delivery
+    from switchgear.gate import Gate
     from switchgear.message import Message
     from switchgear.report import Event
-    from switchgear.transport import AsyncTransport
 
 
 class EventCallback:
@@ -32,13 +32,13 @@ class EventCallback:
 
 
 class Ears:
-    """Hears one connection for its transport."""
+    """Hears one connection for what is behind *gate*."""
 
-    def __init__(self, transport: AsyncTransport, generation: int) -> None:
-        self._transport = transport
+    def __init__(self, gate: Gate, generation: int) -> None:
+        self._gate = gate
         self._generation = generation
         self._is_proved = False
-        self._sender = transport._sender
+        self._sender = gate.sender
         self.acks = AckQueue()
 
     def on_acknowledged(self, delivery: Delivery, code: int) -> None:
@@ -49,7 +49,7 @@ class Ears:
 
     def on_message(self, message: Message, token: object) -> None:
         """Part of `Listener`."""
-        self._transport._subscriber.arrived(message, token, self.acks)
+        self._gate.subscriber.arrived(message, token, self.acks)
 
     def on_batch_end(self) -> None:
         """Part of `Listener`."""
@@ -57,16 +57,16 @@ class Ears:
 
     def on_writable(self) -> None:
         """Part of `Listener`."""
-        self._transport._reports += 1
+        self._gate.heard += 1
         self._sender.pump()
 
     def on_healthy(self) -> None:
         """Part of `Listener`."""
-        self._transport._reports += 1
-        if not self._is_proved and self._transport.state in {State.RESTORING, State.CONNECTED}:
+        self._gate.heard += 1
+        if not self._is_proved and self._gate.manager.machine.state in {State.RESTORING, State.CONNECTED}:
             self._is_proved = True
-            self._transport._manager.feed(ev.HealthProved(self._generation))
+            self._gate.manager.feed(ev.HealthProved(self._generation))
 
     def on_lost(self, failure: Failure) -> None:
         """Part of `Listener`."""
-        self._transport._manager.lost(self._generation, failure)
+        self._gate.manager.lost(self._generation, failure)

@@ -64,7 +64,7 @@ class Subscription:
                 return arrival.message
             if self._inbox.is_closed:
                 return None
-            self._transport._check_home("subscription.get()")
+            self._transport._waits.check_home("subscription.get()")
             self._arrived.clear()
             await self._arrived.wait()
 

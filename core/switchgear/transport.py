@@ -17,16 +17,15 @@ from switchgear import process_restart
 from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
 from switchgear.deadline import Deadline
 from switchgear.drivers.base import DriverSettings, Filter
-from switchgear.ears import Ears, EventCallback
+from switchgear.ears import EventCallback
 from switchgear.errors import (
     ConnectionFailed,
     GaveUp,
     InvalidOption,
     TransportClosed,
-    WrongLoop,
 )
+from switchgear.gate import Gate
 from switchgear.handling import is_generator_function
-from switchgear.hookspecs import Restart
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
     Message,
@@ -52,9 +51,8 @@ from switchgear.window_file import open_window
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from switchgear.cause import Failure
     from switchgear.delivery import Delivery
-    from switchgear.drivers.base import Connection, Driver
+    from switchgear.drivers.base import Driver
     from switchgear.endpoint import Endpoint
     from switchgear.hook_runner import Runner
     from switchgear.profile import Profile
@@ -95,11 +93,8 @@ class AsyncTransport:
         self._plan = make_plan(profile, self._registry)
         self.client_id = profile.client_id or f"switchgear-{self._rng.getrandbits(48):012x}"
         self._waits = Waits()
-        self._connections = 0
         self._is_closed = False
         self._is_suspended = False
-        self._reports = 0
-        self._fatal: ConnectionFailed | None = None
         self._changed: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -161,20 +156,21 @@ class AsyncTransport:
         self._handlers = HandlerSettings(
             self.profile.handler_retries, self.profile.inbox_limit, self.profile.dead_letter, loop, self._narrator.emit
         )
-        self._manager = ConnectionManager(
+        self._gate = Gate(self, self._outbox, self._sender, self._waits)
+        self._manager = self._gate.manager = ConnectionManager(
             self.profile,
             self._plan,
             self.client_id,
             self._strategies,
             self._narrator,
-            self,
+            self._gate,
             self._next_driver,
             self._new_driver,
             self._rng,
             loop,
         )
         carries_ids = self._plan.protocol == "5" or self.profile.envelope is not None
-        self._subscriber = Subscriber(
+        self._subscriber = self._gate.subscriber = Subscriber(
             loop,
             self._narrator.emit,
             self._manager.spawn,
@@ -184,7 +180,9 @@ class AsyncTransport:
             self._window,
             carries_ids,
         )
-        self._requests = Requests(self, loop, self.profile.reply_topic or f"replies/{_as_level(self.client_id)}")
+        self._requests = self._gate.requests = Requests(
+            self, loop, self.profile.reply_topic or f"replies/{_as_level(self.client_id)}"
+        )
         self._outbox.start(loop, emit=self._narrator.emit, on_change=self._outbox_changed)
         process_restart.add(self, loop)
         self._manager.feed(ev.StartRequested())
@@ -242,35 +240,15 @@ class AsyncTransport:
         if self._is_closed:
             raise TransportClosed(call)
         self._waits.check_process(call)
-        self._check_home(call)
+        self._waits.check_home(call)
         if self._loop is None:
             self.start()
 
-    def _check_home(self, call: str) -> None:
-        """Raise where *call* was not made on the loop that serves this transport.
-
-        Raises:
-            TransportClosed: that loop has ended.
-            WrongLoop: it was made from another thread, or on another loop, or there is none to start on.
-        """
-        running = asyncio._get_running_loop()  # as get_running_loop(), which raises where there is none
-        if running is not None and running is (self._loop or running):
-            return
-        self._waits.check_loop(call)
-        if self._loop is None or running is not None or self._loop.is_running():
-            raise WrongLoop(call)
-
     def _sent_home(self, call: str, function: Callable[[], object]) -> bool:
         """From another thread, such as a plain handler's, have *function* called on our loop; whether it is one."""
-        if self._loop is None or asyncio._get_running_loop() is self._loop:
-            return False
-        if self._is_closed:
+        if self._is_closed and self._waits.is_elsewhere:
             raise TransportClosed(call)
-        self._waits.check_process(call)
-        self._waits.check_loop(call)
-        with contextlib.suppress(RuntimeError):  # it has ended at this moment
-            self._loop.call_soon_threadsafe(function)
-        return True
+        return self._waits.send_home(call, function)
 
     # Publishing. -------------------------------------------------------------------------------------------------
 
@@ -330,7 +308,7 @@ class AsyncTransport:
 
     def cancel(self, delivery: Delivery) -> bool:
         """Take *delivery* back, when it was never sent; whether that was possible."""
-        self._check_home("cancel()")
+        self._waits.check_home("cancel()")
         return self._outbox.cancel(delivery)
 
     async def ready(self, timeout: float | None = None) -> None:
@@ -541,11 +519,6 @@ class AsyncTransport:
         return len(self._outbox)
 
     @property
-    def starts_clean(self) -> bool:
-        """Part of `switchgear.owner.Owner`."""
-        return self._outbox.starts_clean
-
-    @property
     def stats(self) -> Stats:
         """Counters; a snapshot."""
         started = self._loop is not None
@@ -562,7 +535,7 @@ class AsyncTransport:
             inbox_dropped=self._handlers.dropped if started else 0,
             handler_errors=self._handlers.failed if started else 0,
             duplicates=self._handlers.duplicates if started else 0,
-            connections=self._connections,
+            connections=self._gate.connections if started else 0,
             attempts=machine.generation if machine else 0,
             outage=machine.outage(self._loop.time()) if machine and self._loop else 0.0,
             plugin_problems=dict(self._strategies.problems),
@@ -585,7 +558,7 @@ class AsyncTransport:
         if self._is_closed:  # since another thread asked for it
             return
         self._waits.fail(None)
-        self._fatal = None
+        self._gate.fatal = None
         if not self._is_suspended:  # else it comes back by itself, or with the next process
             self._manager.questions.lists_are_old = True
             self._manager.feed(ev.ReconnectRequested(why))
@@ -603,7 +576,7 @@ class AsyncTransport:
             while self.state is not State.CONNECTED:
                 if self._is_closed:
                     raise TransportClosed("wait_connected()")
-                failure = self._waits.failure or self._fatal
+                failure = self._waits.failure or self._gate.fatal
                 if failure is not None:
                     raise failure
                 await self._change()
@@ -620,7 +593,7 @@ class AsyncTransport:
         if self._loop is None or self._loop.is_closed():
             self.close_now()
             return
-        self._check_home("close()")
+        self._waits.check_home("close()")
         if drain and self.depth and not self._is_closed and self._waits.failure is None:
             # What is left is told to each delivery below; closed: somebody else did not want to wait.
             with contextlib.suppress(TimeoutError, GaveUp, TransportClosed):
@@ -660,67 +633,6 @@ class AsyncTransport:
             self._waits.fail(self._outbox.closed())
             self._tell()
 
-    # What the manager calls. -------------------------------------------------------------------------------------
-
-    @property
-    def reports(self) -> int:
-        """Part of `switchgear.owner.Owner`."""
-        return self._reports + self._sender.acknowledged + self._sender.refused + self._subscriber.received
-
-    def listener(self, generation: int) -> Ears:
-        """Part of `switchgear.owner.Owner`."""
-        self._ears = Ears(self, generation)
-        return self._ears
-
-    async def restore(self, connection: Connection, *, session_present: bool, was_quick: bool) -> None:
-        """Part of `switchgear.owner.Owner`."""
-        self._ears.acks.connection = connection
-        self._ears.acks.settle()
-        self._outbox.session_began()
-        if not session_present:
-            self._requests.lose_session()
-        self._sender.resume(session_present=session_present, was_quick=was_quick)
-        await self._subscriber.restore(connection, session_present=session_present)
-
-    def open_gate(self, connection: Connection) -> None:
-        """Part of `switchgear.owner.Owner`."""
-        self._connections += 1
-        self._fatal = None
-        self._waits.fail(None)
-        self._sender.open(connection)
-        self._subscriber.open(connection)
-        self._requests.open()
-        self._tell()
-
-    def shut_gate(self, *, blames: bool) -> None:
-        """Part of `switchgear.owner.Owner`."""
-        self._sender.shut(blames=blames)
-        self._subscriber.shut()
-
-    async def quiesce(self, bound: float) -> None:
-        """Part of `switchgear.owner.Owner`."""
-        self._sender.is_held = True
-        acks = self._ears.acks
-        assert self._loop is not None
-        deadline = self._loop.time() + bound
-        while (self._outbox.sent or len(acks)) and self._loop.time() < deadline:  # noqa: ASYNC110 - see below
-            await asyncio.sleep(min(0.01, bound))  # handlers end on threads that tell nobody else
-
-    async def replace_process(self, request: Restart, plugin: str) -> Restart:
-        """Part of `switchgear.owner.Owner`."""
-        why = await process_restart.replace(self, request, plugin)
-        return Restart("rebuild", f"in place of the process, for {why}: {request.why}")
-
-    def fail_waiters(self, failure: Failure, endpoint: Endpoint | None, why: str, *, is_final: bool) -> None:
-        """Part of `switchgear.owner.Owner`."""
-        at = None if endpoint is None else str(endpoint)
-        if is_final:
-            self._waits.fail(GaveUp(failure, why, endpoint=at))
-            self._outbox.give_room()
-        else:
-            self._fatal = ConnectionFailed(failure, endpoint=at)
-        self._tell()
-
     # What a restart of the process calls. ------------------------------------------------------------------------
 
     async def suspend(self, why: str, plugin: str, *, stops: bool) -> None:
@@ -735,7 +647,7 @@ class AsyncTransport:
                 if self.profile.outbox is None:
                     with contextlib.suppress(TimeoutError, GaveUp, TransportClosed):
                         await self.drain(DRAIN)
-                await self.quiesce(DRAIN)
+                await self._gate.quiesce(DRAIN)
             await self._manager.pause()
         await self._strategies.settle(self.profile.hook_timeout)
 

@@ -90,6 +90,11 @@ class Waits:
         """Whether this is a child of the process that made the transport."""
         return self._born != _generation
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the transport is served by another loop than runs in this thread."""
+        return self.loop is not None and self.loop is not _running_loop()
+
     def check(self, call: str) -> None:
         """Raise where a blocking *call* cannot work: in a forked child, in a hook, a handler or an event loop.
 
@@ -130,7 +135,7 @@ class Waits:
 
     def send_home(self, call: str, function: Callable[[], object]) -> bool:
         """From another thread, such as a plain handler's, have *function* called on the loop; whether it is one."""
-        if self.loop is None or self.loop is _running_loop():
+        if self.loop is None or not self.is_elsewhere:
             return False
         self.check_process(call)
         self.check_loop(call)

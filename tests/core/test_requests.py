@@ -360,7 +360,7 @@ async def test_replies_of_strangers() -> None:
             assert (await asking).payload == asked.correlation_data
             await asker.drain(5)
             async with asyncio.timeout(5):
-                while len(asker._ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
+                while len(asker._gate.ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
                     await asyncio.sleep(0.002)
 
 

@@ -32,7 +32,7 @@ def with_id(message_id: str) -> Properties:
 async def until_settled(transport: AsyncTransport) -> None:
     """Nothing that arrived waits for its acknowledgement any more."""
     async with asyncio.timeout(5):
-        while len(transport._ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
+        while len(transport._gate.ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
             await asyncio.sleep(0.002)
 
 
@@ -95,7 +95,7 @@ async def test_repetition_in_an_ended_subscription() -> None:
             await waits.ready(5)
             mine.publish("a", properties=with_id("7"))
             async with asyncio.timeout(5):
-                while not (len(mine._ears.acks) and len(theirs._ears.acks)):  # noqa: ASYNC110 - arrivals tell nobody
+                while not (len(mine._gate.ears.acks) and len(theirs._gate.ears.acks)):  # noqa: ASYNC110 - arrivals tell nobody
                     await asyncio.sleep(0.002)
             loser, winner = (waits, has) if len(has._inbox) else (has, waits)
             loser.unsubscribe()
