@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,15 +12,7 @@ from switchgear.drivers.base import AttemptFailed
 from switchgear.workers import LOOKUPS, SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """What a function of the user's waits for; opened in the end."""
-    gate = threading.Event()
-    yield gate
-    gate.set()
+    import threading
 
 
 async def test_a_function_that_hangs_keeps_no_name_from_being_looked_up(gate: threading.Event) -> None:
