@@ -153,7 +153,7 @@ def rollback(
     *,
     file: PlanFile = DEFAULT_FILE,
     run: Annotated[
-        str | None, typer.Option("--run", help="Undo this run; default: the last.", metavar="RUN", show_default=False)
+        str | None, typer.Option("--run", help="Undo this run, be it a rollback; default: the last.", metavar="RUN", show_default=False)
     ] = None,
     profile: AwsProfile = None,
     yes: Yes = False,
@@ -161,7 +161,7 @@ def rollback(
     force_unlock: Unlock = False,
     json: Json = False,
 ) -> int:
-    """Undo the last run: records and clients go back, by the same phases."""
+    """Undo the last run: records and clients go back, by the same phases. Asked for again, it does nothing."""
     from switchgear_iot_dns.dr.operations import Wishes
 
     wishes = Wishes(despite_checks=despite_checks, force_unlock=force_unlock)

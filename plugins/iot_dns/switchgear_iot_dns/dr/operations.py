@@ -92,15 +92,24 @@ class Operations:
             region = domain.region_of(simple[0].target) if len(simple) == 1 else None
             leads[name] = {"records": [str(each) for each in found], "region": region}
         regions = {name: told["region"] for name, told in leads.items()}
-        latest = self._latest()
-        is_at_work = latest is not None and journals.is_in_use(self._path(latest.name))
         return {
             "zone": zone.name,
             "domains": leads,
             "modes": [mode for mode, wanted in self.settings.modes.items() if dict(wanted) == regions],
             "lock": Lock(records, zone.name).holder(),
-            "last_run": None if latest is None else report.facts(latest, is_at_work=is_at_work),
+            "last_run": self._last_run(),
         }
+
+    def _last_run(self) -> dict[str, Any] | None:
+        """What `status` tells of the last run; where its journal is damaged, that."""
+        try:
+            latest = self._latest()
+        except BrokenJournal as error:
+            name = Path(error.path).stem
+            return {"run": name, "mode": None, "outcome": "damaged", "summary": f"not known; {error}"}
+        if latest is None:
+            return None
+        return report.facts(latest, is_at_work=journals.is_in_use(self._path(latest.name)))
 
     def practice(self, mode: str) -> tuple[Plan, list[str]]:
         """The plan of *mode*, and what every phase would do; all but what writes is done."""
@@ -151,12 +160,19 @@ class Operations:
         return self._begin(self.world.complete(decided, cached=saved), wishes)
 
     def rollback(self, wishes: Wishes, *, name: str | None = None) -> Ended:
-        """Undo the last run, or the run *name*; or go on with undoing it."""
+        """Undo the last run, or the run *name*; or go on with undoing it. A rollback that is done is undone by name only.
+
+        Who asks twice, by hand or in a script that tries again, would otherwise switch to and fro.
+        """
         run = self._named(name) if name is not None else self._latest(is_undoable=True) or self._latest()
         if run is None:
             raise BrokenJournal(str(self._folder), "it holds no run; there is nothing to undo")
         if run.undoes is not None and run.is_open and name is None:
             return self._resume(run, wishes)
+        if run.undoes is not None and run.outcome is Outcome.DONE and name is None:
+            Lock(self.world.records, run.plan.zone_name).release(run.name)  # it may have died before it gave it back
+            what = f"run {run.name} has undone run {run.undoes}; to undo it in its turn, name it with --run"
+            return Ended(code=DONE, text=f"nothing to do: {what}", plan=run.plan)
         if self._is_void(run):
             self._abandon(run, "undone before it had changed anything")
             return Ended(code=DONE, text=f"nothing to undo: run {run.name} changed nothing", plan=run.plan)
@@ -236,7 +252,7 @@ class Operations:
             except KeyboardInterrupt:
                 if run.outcome is not Outcome.DONE:
                     raise
-                outcome = run.outcome  # who repeats an interrupted rollback that was done would undo it
+                outcome = run.outcome  # nothing is left that a repetition could do
                 self.show.note(f"interrupted when run {run.name} was done already")
                 self._release(lock, run)
         text = f"mode {run.plan.mode}: {report.summary(run)}"

@@ -40,17 +40,37 @@ def test_a_run_that_failed_halfway_is_undone(bench: Bench) -> None:
     assert bench.operations().apply("split", Wishes()).code == 0  # and nothing is unfinished
 
 
-def test_a_rollback_is_undone_by_a_rollback(bench: Bench) -> None:
-    """The rollback of a rollback does not switch again."""
+def test_a_rollback_that_is_repeated_changes_nothing(bench: Bench) -> None:
+    """A script that asks for a rollback twice switches back to where the trouble was."""
     bench.operations().apply("west", Wishes())
-    bench.operations().rollback(Wishes())
-    assert bench.operations().rollback(Wishes()).code == 0
-    assert bench.regions() == {ONE: WEST, TWO: WEST}
+    done = bench.operations().rollback(Wishes())
+    assert done.run is not None
+    asked = bench.aws.count("route53", "POST")
+    again = bench.operations().rollback(Wishes())
+    undone = bench.journals()[0].stem
+    assert (again.code, again.run, again.text) == (
+        0,
+        None,
+        f"nothing to do: run {done.run.name} has undone run {undone}; to undo it in its turn, name it with --run",
+    )
+    assert bench.aws.count("route53", "POST") == asked
+    assert bench.regions() == {ONE: EAST, TWO: EAST}
+
+
+def test_a_rollback_is_undone_by_its_name(bench: Bench) -> None:
+    """The rollback of a rollback that is named does not switch again, or does so a second time."""
+    bench.operations().apply("west", Wishes())
+    first = bench.operations().rollback(Wishes()).run
+    assert first is not None
+    for _ in range(2):
+        assert bench.operations().rollback(Wishes(), name=first.name).code == 0
+        assert bench.regions() == {ONE: WEST, TWO: WEST}
     assert bench.connected(WEST) == EVERYBODY
+    assert len(bench.journals()) == 3
 
 
 def test_an_interruption_after_the_end_is_none(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rollback that is done says that it was interrupted, so that people repeat it, which undoes it."""
+    """A rollback that is done says that it was interrupted, so that people repeat it."""
 
     def interrupted(_: object) -> str:
         raise KeyboardInterrupt
