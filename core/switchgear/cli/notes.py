@@ -36,7 +36,7 @@ ALWAYS: Final = frozenset(
 def write_note(text: str) -> None:
     """One line on standard error."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"switchgear: {text}\n")
+        sys.stderr.write(f"switchgear: {visible(text)}\n")
         sys.stderr.flush()
 
 

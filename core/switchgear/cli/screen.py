@@ -1,4 +1,4 @@
-"""Tables on standard output: with Rich on a terminal, plain columns on a pipe."""
+"""Lines and tables on standard output: with Rich on a terminal, plain columns on a pipe."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 NARROW: Final = 40
 """Columns of a terminal below which a table would leave out cells; there it is written as on a pipe."""
+
+
+def say(text: str = "") -> None:
+    """Print one line on standard output; what would control a terminal is shown instead."""
+    typer.echo(visible(text))
 
 
 def is_wide_terminal() -> bool:

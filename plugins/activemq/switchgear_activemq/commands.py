@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from switchgear.cli.screen import print_table
+from switchgear.cli.screen import print_table, say
+from switchgear.cli.visible import escaped_in_json, visible
 from switchgear.errors import ConfigurationError, redact
 
 from switchgear_activemq.amazon_mq import commands as amazon_mq
@@ -41,10 +42,10 @@ def explain(
         reading = read(uri)
         made = plan(reading)
     except ConfigurationError as error:
-        typer.echo(" ".join(str(error).split()), err=True)  # errors hide passwords themselves
+        typer.echo(visible(" ".join(str(error).split())), err=True)  # errors hide passwords themselves
         raise typer.Exit(2) from None
     if as_json:
-        typer.echo(json.dumps(as_dict(reading, made), indent=2))
+        typer.echo(escaped_in_json(json.dumps(as_dict(reading, made), indent=2)))
     else:
         _print(reading, made)
 
@@ -98,8 +99,8 @@ def _note(note: Note) -> dict[str, object]:
 
 def _print(reading: Reading, made: Plan) -> None:
     shown = as_dict(reading, made)
-    typer.echo(shown["uri"])
-    typer.echo(f"session {shown['session']}, MQTT {shown['protocol']}; endpoints:")
+    say(str(shown["uri"]))
+    say(f"session {shown['session']}, MQTT {shown['protocol']}; endpoints:")
     for endpoint in made.group.endpoints:
         facts = [f"priority {endpoint.priority}"]
         if endpoint.address:
@@ -108,7 +109,7 @@ def _print(reading: Reading, made: Plan) -> None:
             facts.append(f"connect timeout {endpoint.connect_timeout:g} s")
         if endpoint.username is not None:
             facts.append(f"user {endpoint.username}")
-        typer.echo(f"  {endpoint} ({', '.join(facts)})")
+        say(f"  {endpoint} ({', '.join(facts)})")
     rows = []
     above = ""
     for decision in made.decisions:
@@ -118,4 +119,4 @@ def _print(reading: Reading, made: Plan) -> None:
         above = decision.what
     print_table(("option", "value", "from", "what is done with it"), rows)
     for note in made.notes:
-        typer.echo(f"note: {redact(note.part)}: {note.why}")
+        say(f"note: {redact(note.part)}: {note.why}")

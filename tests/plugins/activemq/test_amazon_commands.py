@@ -117,10 +117,11 @@ class FakeAmazonMq:
     pair: ThreadedPair
     state: str = "RUNNING"
     region: str = "eu-west-1"
+    name: str = "press"
 
     def describe_broker(self, broker_id: str) -> dict[str, object]:
         instances = [{"Endpoints": ["mqtt+ssl://b-1.mq.example.com:8883"]}]
-        about = {"BrokerId": broker_id, "BrokerName": "press", "EngineType": "ACTIVEMQ", "BrokerInstances": instances}
+        about = {"BrokerId": broker_id, "BrokerName": self.name, "EngineType": "ACTIVEMQ", "BrokerInstances": instances}
         return {**about, "BrokerState": self.state}
 
     def reboot_broker(self, _broker_id: str) -> None:
@@ -203,15 +204,15 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 1), ("y\n", 0)])
 def test_it_asks_first(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch, answer: str, code: int) -> None:
-    """On a terminal the reboot is asked for by name and region, and anything but yes reboots nothing."""
+    """On a terminal the reboot is asked for by name and region, as text, and anything but yes reboots nothing."""
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     with pair:
         before = pair.active
-        monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair))
+        monkeypatch.setattr(commands, "amazon_mq", lambda _region: FakeAmazonMq(pair, name="press\x1b[1A"))
         ended, _, err = run(*options(pair), "--json")
         assert (pair.active is before) is (code != 0)
     assert ended == code
-    assert "Reboot the broker press (b-1) in eu-west-1? All its clients are disconnected. [y/N]" in err
+    assert r"Reboot the broker press\x1b[1A (b-1) in eu-west-1? All its clients are disconnected. [y/N]" in err
 
 
 def test_refused_credentials(run: Run, pair: ThreadedPair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,3 +90,12 @@ def test_refused(uri: str, flags: tuple[str, ...]) -> None:
 def test_markup_is_text() -> None:
     """Text in brackets, such as an IPv6 address, is shown as it is."""
     assert "mqtt://[::1]:1883" in run("explain", "failover:(tcp://[::1]:1883)").stdout
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_uri_does_not_control_a_terminal(flags: tuple[str, ...]) -> None:
+    """An escape sequence in a URI reaches the terminal, where it can be used and where it cannot."""
+    fine, wrong = "failover:(tcp://us%1Ber:x@a:1)", "failover:(tcp://a:1)?x\x1b[31m=\x9b"
+    for uri, code in ((fine, 0), (wrong, 2)):
+        result = run("explain", *flags, uri)
+        assert (result.exit_code, {"\x1b", "\x9b"} & set(result.output)) == (code, set()), result.output

@@ -280,3 +280,18 @@ def test_display_and_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     assert "killed a" in out
     assert "1 message(s) were LOST." in out
     assert "The drill did not finish: it was stopped before the strike." in out
+
+
+def test_what_a_broker_says_does_not_control_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """An escape sequence in what a broker or AWS said reaches the terminal, on the display or at the end."""
+    profile = Profile.of(WHERE)
+    made = DrillPlan(publisher=profile, subscriber=profile, topic="t", rate=1, settle=1, timeout=1)
+    drill = Drill(made, PairTarget(Broker(), Broker()))
+    drill.log.append("it said \x1b]0;owned\x07")
+    drill.why_unfinished = "AWS said \x1b[2J"
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(drill_screen.render(drill))
+    assert r"it said \x1b]0;owned\x07" in captured.get()
+    drill_screen.print_ledger(drill)
+    assert r"did not finish: AWS said \x1b[2J." in capsys.readouterr().out

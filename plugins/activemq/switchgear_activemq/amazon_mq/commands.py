@@ -16,6 +16,7 @@ from switchgear.cli.interrupts import Interrupts
 from switchgear.cli.notes import Notes, write_note
 from switchgear.cli.options import Connection, connecting
 from switchgear.cli.output import as_json, write_line
+from switchgear.cli.visible import visible
 from switchgear.errors import InvalidOption
 from switchgear.message import check_topic
 from switchgear.profile import Profile
@@ -265,7 +266,7 @@ def _amazon_target(broker_id: str, region: str | None, *, is_sure: bool, needs_u
         if not sys.stdin.isatty():
             raise InvalidOption("yes", "nobody can be asked here whether to reboot the broker; give --yes")
         typer.confirm(
-            f"Reboot the broker {name} ({broker_id}) in {mq.region}? All its clients are disconnected.",
+            visible(f"Reboot the broker {name} ({broker_id}) in {mq.region}? All its clients are disconnected."),
             abort=True,
             err=True,
         )

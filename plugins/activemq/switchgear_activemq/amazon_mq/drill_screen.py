@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 from switchgear.cli.demo_screen import describe
-from switchgear.cli.screen import print_table
+from switchgear.cli.screen import print_table, say
+from switchgear.cli.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def render(drill: Drill) -> RenderableType:
         ("on the way ", "dim"), (f"{ledger.lost:<7}", "bold"),
         ("duplicates ", "dim"), (f"{ledger.duplicates}", "bold"),
     )  # fmt: skip
-    log = Text("\n".join(drill.log), "dim", overflow="ellipsis", no_wrap=True)
+    log = Text("\n".join(map(visible, drill.log)), "dim", overflow="ellipsis", no_wrap=True)
     title = f"switchgear activemq drill  {drill.elapsed:.0f} s  {drill.doing}"
     return Panel(Group(links, Text(), counts, Text(), log), title=title, title_align="left")
 
@@ -51,20 +51,18 @@ def render(drill: Drill) -> RenderableType:
 def print_ledger(drill: Drill) -> None:
     """Print what was counted."""
     facts = drill.facts()
-    typer.echo(
-        f"switchgear activemq drill: {facts['deed']}; {drill.elapsed:.1f} s, {drill.plan.rate:g} messages a second"
-    )
-    typer.echo()
+    say(f"switchgear activemq drill: {facts['deed']}; {drill.elapsed:.1f} s, {drill.plan.rate:g} messages a second")
+    say()
     for name in ("accepted", "arrived", "lost", "duplicates"):
-        typer.echo(f"{name:<12}{facts[name]!s:>9}")
-    typer.echo()
+        say(f"{name:<12}{facts[name]!s:>9}")
+    say()
     now = drill.started + drill.elapsed
     rows = [(side.name, str(len(side.outages)), f"{side.without_connection(now):.2f} s") for side in drill.sides]
     print_table(("", "outages", "without a connection"), rows)
-    typer.echo()
+    say()
     if drill.ledger.lost:
-        typer.echo(f"{drill.ledger.lost} message(s) were LOST.")
+        say(f"{drill.ledger.lost} message(s) were LOST.")
     elif drill.ledger.published:
-        typer.echo("Every accepted message arrived.")
+        say("Every accepted message arrived.")
     if drill.why_unfinished is not None:
-        typer.echo(f"The drill did not finish: {drill.why_unfinished}.")
+        say(f"The drill did not finish: {drill.why_unfinished}.")
