@@ -12,13 +12,14 @@ import typer
 from switchgear.cli.app import complain, paragraphs, silence_stdout
 from switchgear.cli.interrupts import Interrupts
 from switchgear.cli.output import as_json, write_line
-from switchgear.cli.screen import print_table
+from switchgear.cli.screen import print_table, say
 
 from switchgear_iot_dns.dr.errors import (
     EXIT_CODES,
     INCOMPLETE,
     INTERRUPTED,
     REFUSED,
+    USAGE,
     InvalidPlanFile,
     RegionSwitchError,
 )
@@ -153,7 +154,10 @@ def rollback(
     *,
     file: PlanFile = DEFAULT_FILE,
     run: Annotated[
-        str | None, typer.Option("--run", help="Undo this run, be it a rollback; default: the last.", metavar="RUN", show_default=False)
+        str | None,
+        typer.Option(
+            "--run", help="Undo this run, be it a rollback; default: the last.", metavar="RUN", show_default=False
+        ),
     ] = None,
     profile: AwsProfile = None,
     yes: Yes = False,
@@ -173,21 +177,32 @@ def rollback(
 @app.command()
 @_ending
 def status(*, file: PlanFile = DEFAULT_FILE, profile: AwsProfile = None, json: Json = False) -> int:
-    """Show where the domains lead, who holds the lock, and how far the last run came."""
+    """Show where the domains lead, who holds the lock, and how far the last run came. Exit code 2: its journal is damaged."""
+    from switchgear_iot_dns.dr.operations import DAMAGED
+
     with _operations(file, profile) as operations:
         told = operations.status()
+    last = told["last_run"]
+    is_damaged = last is not None and last["outcome"] == DAMAGED
     if json:
         write_line(as_json(told))
-        return 0
-    print_table(
-        ("domain", "region", "records"),
-        [(name, each["region"] or "?", "; ".join(each["records"]) or "none") for name, each in told["domains"].items()],
-    )
-    typer.echo(f"mode: {', '.join(told['modes']) or 'none of the plan file'}")
-    typer.echo(f"lock: {told['lock'] or 'free'}")
-    last = told["last_run"]
-    typer.echo("last run: none" if last is None else f"last run: {last['run']}, mode {last['mode']}: {last['summary']}")
-    return 0
+    else:
+        rows = told["domains"].items()
+        print_table(
+            ("domain", "region", "records"),
+            [(name, each["region"] or "?", "; ".join(each["records"]) or "none") for name, each in rows],
+        )
+        say(f"mode: {', '.join(told['modes']) or 'none of the plan file'}")
+        say(f"lock: {told['lock'] or 'free'}")
+        if last is None:
+            say("last run: none")
+        elif is_damaged:
+            say(f"last run: {last['run']}; how far it came is not known, its journal is damaged")
+        else:
+            say(f"last run: {last['run']}, mode {last['mode']}: {last['summary']}")
+    if is_damaged:
+        complain(last["summary"])
+    return USAGE if is_damaged else 0
 
 
 @app.command()
@@ -207,7 +222,7 @@ def practice(
         else:
             _tell_plan(made, operations, as_json_line=False)
             for step in steps:
-                typer.echo(f"would {step}" if not step.startswith("lock") else step)
+                say(f"would {step}" if not step.startswith("lock") else step)
     return REFUSED if made.failed() else 0
 
 
@@ -260,8 +275,8 @@ def _tell_plan(made: Plan, operations: Operations, *, as_json_line: bool) -> Non
 
 
 def _print_plan(made: Plan, takes: str) -> None:
-    typer.echo(f"zone {made.zone_name} ({made.zone}), mode {made.mode}")
-    typer.echo()
+    say(f"zone {made.zone_name} ({made.zone}), mode {made.mode}")
+    say()
     print_table(
         ("domain", "from", "to", "record now", "record wanted", "clients"),
         [
@@ -277,13 +292,13 @@ def _print_plan(made: Plan, takes: str) -> None:
         ],
     )
     if made.checks:
-        typer.echo()
+        say()
         print_table(
             ("check", "of", "", "what it found"),
             [(each.what, each.where, each.state, each.text) for each in made.checks],
         )
-    typer.echo()
-    typer.echo(f"it takes {takes}" if made.changing else "nothing to do")
+    say()
+    say(f"it takes {takes}" if made.changing else "nothing to do")
 
 
 def _tell_end(ended: Ended, *, as_json_line: bool) -> int:
@@ -308,6 +323,6 @@ def _write_end(ended: Ended, *, as_json_line: bool) -> None:
     elif ended.code == INCOMPLETE:
         complain(ended.text)
     else:
-        typer.echo(ended.text)
+        say(ended.text)
     if ended.report is not None and not as_json_line:
-        typer.echo(f"report: {ended.report}")
+        say(f"report: {ended.report}")

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 CODES: Final = {Outcome.DONE: DONE, Outcome.INCOMPLETE: INCOMPLETE}
 
+DAMAGED: Final = "damaged"
+"""The outcome that `Operations.status` tells of a run whose journal cannot be read."""
+
 
 @frozen(kw_only=True)
 class Ended:
@@ -106,7 +109,7 @@ class Operations:
             latest = self._latest()
         except BrokenJournal as error:
             name = Path(error.path).stem
-            return {"run": name, "mode": None, "outcome": "damaged", "summary": f"not known; {error}"}
+            return {"run": name, "mode": None, "outcome": DAMAGED, "summary": str(error)}
         if latest is None:
             return None
         return report.facts(latest, is_at_work=journals.is_in_use(self._path(latest.name)))

@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from switchgear.cli.notes import write_note
+from switchgear.cli.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,7 +124,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """See `Show.note`."""
-        self._progress.console.print(f"switchgear: {text}", markup=False, highlight=False)
+        self._progress.console.print(f"switchgear: {visible(text)}", markup=False, highlight=False)
 
     def _finish(self) -> None:
         if self._task is not None:

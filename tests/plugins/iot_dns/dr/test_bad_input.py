@@ -335,6 +335,24 @@ def test_a_damaged_journal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> 
     assert bench.operations().apply("east", Wishes(fresh=True)).code == 0
 
 
+@pytest.mark.parametrize("damage", [b"{\n{\n", b'{"entry":"noted"}\n', b'{"entry":"began","at":1}\n'])
+def test_status_with_a_damaged_journal(bench: Bench, capsys: pytest.CaptureFixture[str], damage: bytes) -> None:
+    """With the last journal damaged, status does not say so, or not where the domains lead and who has the lock."""
+    assert bench.operations().apply("west", Wishes()).code == 0
+    path = bench.journals()[0].with_name("29991231T235959.000Z-ffff.jsonl")
+    path.write_bytes(damage)
+    status = ["dr", "status", "--file", str(bench.folder / "dr.toml")]
+    assert main(status) == 2
+    told = capsys.readouterr()
+    assert "mode: west\nlock: free\n" in told.out
+    assert f"last run: {path.stem}; how far it came is not known, its journal is damaged\n" in told.out
+    assert told.err.startswith(f"switchgear: journal {path}: ")
+    assert main([*status, "--json"]) == 2
+    facts = json.loads(capsys.readouterr().out)
+    last = facts["last_run"]
+    assert (facts["modes"], last["run"], last["mode"], last["outcome"]) == (["west"], path.stem, None, "damaged")
+
+
 @pytest.mark.parametrize(
     "entry",
     [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from switchgear.cli.app import main
 from switchgear_iot_dns.dr.errors import EXIT_CODES
+from switchgear_iot_dns.dr.show import Bars, Quiet
 from switchgear_iot_dns.dr.testing.bench import EAST, ONE, TARGETS, TWO, WEST
 
 if TYPE_CHECKING:
@@ -158,6 +159,24 @@ def test_status(bench: Bench, dr: Any) -> None:
     assert told["last_run"]["outcome"] == "done"
     bench.upsert(ONE, "CNAME", ["elsewhere.example.net"])
     assert "mode: none of the plan file" in dr("status")[1]
+
+
+def test_what_others_say_does_not_control_a_terminal(bench: Bench, dr: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """An escape sequence in an answer of AWS, or in a record, reaches the terminal."""
+    bench.upsert("_switchgear-dr.example.com", "TXT", ['"held \x9b31m"'])
+    assert r"lock: held \x9b31m" in dr("status")[1]
+    code, out, _ = dr("practice", "west")
+    assert (code, r"held by held \x9b31m" in out) == (0, True)
+    bench.change("DELETE", "_switchgear-dr.example.com", "TXT", ['"held \x9b31m"'])
+    rrset = "POST .*/rrset"
+    refuse = lambda: bench.aws.fail("route53", "InvalidChangeBatch", 400, what=rrset, message="red \x9b31m")  # noqa: E731
+    bench.aws.before("route53", refuse, what=rrset)
+    assert dr("apply", "west", "--yes")[0] == 5
+    bench.aws.lift()
+    assert re.search(r"last run: .*red \\x9b31m", dr("status")[1])
+    for show in (Quiet(), Bars()):
+        show.note("\x1b[31mred\x9b")
+        assert capsys.readouterr().err == "switchgear: \\x1b[31mred\\x9b\n"
 
 
 def test_practice_says_what_would_happen(dr: Any) -> None:
