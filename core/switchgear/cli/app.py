@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -20,10 +21,11 @@ from switchgear.errors import (
     ConnectionFailed,
     PluginError,
     SwitchgearError,
+    redact,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 OK, UNDELIVERED, USAGE, CONNECTION, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -76,15 +78,39 @@ def end_with(error: BaseException) -> int:
     return UNDELIVERED
 
 
+UsageError: Final[Any] = typer.BadParameter.__base__
+"""The base of what Typer says of wrong usage; which Click it is of depends on Typer's version."""
+
+
+def _presentable(text: str) -> str:
+    """What Typer says of a command line, fit to be seen: it repeats what stood there, be it a URI with a password."""
+    return visible("".join(redact(part) for part in re.split(r"((?<!\S)[-('\"]+)", redact(text))), keeps="\n")
+
+
 class Group(TyperGroup):
     """The group of all commands: an error of ours becomes one line and an exit code, whoever's command raised it."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read the command line up to the name of the command."""
+        with _saying_no_more_than_it_may():
+            return super().make_context(*args, **more)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
+            with _saying_no_more_than_it_may():
+                return super().invoke(ctx)
         except EXPECTED as error:
             raise typer.Exit(end_with(error)) from None
+
+
+@contextmanager
+def _saying_no_more_than_it_may() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        error.message = _presentable(error.message)
+        raise
 
 
 def _show_version(wanted: bool) -> None:

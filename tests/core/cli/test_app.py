@@ -161,3 +161,33 @@ def test_no_colours_on_a_pipe() -> None:
         _, out, err = run(*arguments)
         assert "\x1b" not in out + err
         assert "│" not in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("mqtts://user:pass@h",),
+        ("user:pass@h",),
+        ("--mqtts://user:pass@h",),
+        ("pub", "--mqtts://user:pass@h"),
+        ("pub", U, "a", "b", "mqtts://user:pass@h", "failover:(ssl://user:pass@h,ssl://user:pa ss@h)"),
+        ("doctor", U, "iot+dns://user:pass@h"),
+        ("outbox", "mqtts://user:pa ss@h"),
+        ("activemq", "mqtts://user:pass@h"),
+    ],
+)
+def test_wrong_usage_repeats_no_password(arguments: tuple[str, ...]) -> None:
+    """A URI that stands where none belongs is said to be wrong with its password, or not at all."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "pass@" not in err
+    assert "pa ss@" not in err
+    assert "user:***@h" in err
+
+
+@pytest.mark.parametrize("arguments", [("no\x1b]0;x\x07\x9b2J",), ("pub", "--no\x1b\x9b"), ("sub", "-\x9b", U)])
+def test_wrong_usage_does_not_control_a_terminal(arguments: tuple[str, ...]) -> None:
+    """An escape sequence in an argument is printed as it is where the argument is refused."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert not {"\x1b", "\x07", "\x9b"} & set(err)
