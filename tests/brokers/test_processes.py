@@ -21,6 +21,7 @@ from switchgear.testing.processes import (
     BrokerMissing,
     LoggedConnect,
     LoggedDelivery,
+    LoggedRelease,
     Mosquitto,
     TlsFiles,
     find_activemq,
@@ -160,29 +161,32 @@ def test_unusual_mosquitto_lines_are_read(tmp_path: Path) -> None:
 
 
 def test_deliveries_and_kept_sessions_are_read(tmp_path: Path) -> None:
-    """A PUBLISH to a subscriber is a delivery on its connection, and a CONNACK says whether the session was kept."""
+    """A PUBLISH to a subscriber is a delivery on its connection, a PUBREL releases it, a CONNACK says what was kept."""
     log = tmp_path / "log"
     log.write_text(
         "1: New client connected from 127.0.0.1:1 as r (p2, c0, k60).\n"
         "1: Will message specified (1 bytes) (r0, q1).\n"
         "1: \tgone\n"
         "1: Sending CONNACK to r (0, 0)\n"
-        "2: Sending PUBLISH to r (d0, q1, r0, m7, 't', ... (3 bytes))\n"
+        "2: Sending PUBLISH to r (d0, q2, r0, m7, 't', ... (3 bytes))\n"
+        "2: Sending PUBREL to r (m7)\n"
+        "2: Sending PUBREC to r (m8, rc0)\n"
         "3: New client connected from 127.0.0.1:2 as r (p2, c0, k60).\n"
         "3: No will message specified.\n"
         "3: Sending CONNACK to r (1, 0)\n"
-        "3: Sending PUBLISH to r (d1, q1, r0, m7, 't', ... (3 bytes))\n",
+        "3: Sending PUBLISH to r (d1, q2, r0, m7, 't', ... (3 bytes))\n",
         encoding="utf-8",
     )
-    first, once, second, again = number(read_mosquitto(log))
+    first, once, release, second, again = number(read_mosquitto(log))
     assert [first, second] == [
         LoggedConnect(client_id="r", time=1, connection=1, session_present=False),
         LoggedConnect(client_id="r", time=3, connection=2, session_present=True),
     ]
     assert [once, again] == [
-        LoggedDelivery(client_id="r", topic="t", qos=1, dup=False, time=2, connection=1),
-        LoggedDelivery(client_id="r", topic="t", qos=1, dup=True, time=3, connection=2),
+        LoggedDelivery(client_id="r", topic="t", qos=2, dup=False, time=2, packet_id=7, connection=1),
+        LoggedDelivery(client_id="r", topic="t", qos=2, dup=True, time=3, packet_id=7, connection=2),
     ]
+    assert release == LoggedRelease(client_id="r", packet_id=7, time=2, connection=1)
 
 
 def test_activemq_lines_of_two_threads_are_kept_apart(tmp_path: Path) -> None:

@@ -305,6 +305,26 @@ def test_qos_2_is_handled_once_in_one_life() -> None:
     assert judge(evidence).problems == []
 
 
+def test_qos_2_that_mosquitto_began_again() -> None:
+    """mosquitto that was killed after PUBREL begins with PUBLISH again: once for each kill, and only after a PUBREL."""
+    evidence = whole(QOS_2)
+    evidence.lives = [90.0]
+    kill = evolve(strike("broker_kill", target="broker-0", began=102), touched=frozenset({"consumer"}))
+    evidence.strikes = [kill]
+    evidence.delivered = [evolve(delivered(QOS_2), released=True), delivered(QOS_2, connection=2, time=103)]
+    evidence.handled.append(handled(QOS_2, time=103))
+    assert judge(evidence).problems == []
+    evidence.strikes = [evolve(kill, target="broker-1")]
+    assert "handled 2 times by one process" in judge(evidence).examples[0]
+    evidence.strikes = [kill]
+    evidence.delivered[0] = delivered(QOS_2)
+    assert "handled 2 times by one process" in judge(evidence).examples[0]
+    evidence.delivered = [evolve(evidence.delivered[0], released=True), evidence.delivered[1]]
+    evidence.delivered.append(delivered(QOS_2, connection=3, time=103))
+    evidence.handled.append(handled(QOS_2, time=104))
+    assert "handled 3 times by one process" in judge(evidence).examples[0]
+
+
 def test_qos_2_comes_again_in_another_session() -> None:
     """Where the broker has forgotten the session, QoS 2 is at least once."""
     evidence = whole(QOS_2)

@@ -29,12 +29,13 @@ class Arrival:
 
 @frozen(kw_only=True)
 class Delivered:
-    """A PUBLISH that a broker sent to the consumer, in the order of its log."""
+    """A PUBLISH that a broker sent to the consumer, in the order of its log; *released*: a PUBREL followed (QoS 2)."""
 
     key: Key
     broker: int
     connection: int
     time: float
+    released: bool = False
 
 
 @frozen(kw_only=True)

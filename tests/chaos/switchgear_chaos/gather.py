@@ -7,7 +7,8 @@ import sqlite3
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from switchgear.testing.processes import LoggedConnect, LoggedDelivery, LoggedPublish
+from attrs import evolve
+from switchgear.testing.processes import LoggedConnect, LoggedDelivery, LoggedPublish, LoggedRelease
 
 from switchgear_chaos.evidence import Arrival, Delivered, Evidence, Handled
 from switchgear_chaos.journal import Reader, from_ranges, number_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from switchgear_chaos.arena import Arena
 
-Entry = LoggedConnect | LoggedPublish | LoggedDelivery
+Entry = LoggedConnect | LoggedPublish | LoggedDelivery | LoggedRelease
 
 
 def gather(arena: Arena) -> Evidence:
@@ -80,6 +81,7 @@ def _read_effects(evidence: Evidence, arena: Arena) -> None:
 def _read_brokers(evidence: Evidence, arena: Arena) -> None:
     sessions: defaultdict[tuple[str, int], int] = defaultdict(int)  # of each client at each broker, counted
     connects: defaultdict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+    on_its_way: dict[tuple[int, str, int], int] = {}  # the last delivery with this packet id
     entries = list(_entries(arena))
     for broker, entry in entries:
         if isinstance(entry, LoggedConnect):
@@ -100,10 +102,13 @@ def _read_brokers(evidence: Evidence, arena: Arena) -> None:
                     begun=begun.get((entry.client_id, broker), {}).get(entry.connection, 0.0),
                 )
             )
-        else:
+        elif isinstance(entry, LoggedDelivery):
+            on_its_way[broker, entry.client_id, entry.packet_id] = len(evidence.delivered)
             evidence.delivered.append(
                 Delivered(key=number_of(entry.topic), broker=broker, connection=entry.connection, time=entry.time)
             )
+        elif (index := on_its_way.get((broker, entry.client_id, entry.packet_id))) is not None:
+            evidence.delivered[index] = evolve(evidence.delivered[index], released=True)
 
 
 WITHIN = 1.5

@@ -2,7 +2,7 @@
 
 from switchgear.testing.processes.activemq import DEFAULT_USERS, ActiveMQPair, find_activemq
 from switchgear.testing.processes.child import BrokerMissing
-from switchgear.testing.processes.ledger import LoggedConnect, LoggedDelivery, LoggedPublish
+from switchgear.testing.processes.ledger import LoggedConnect, LoggedDelivery, LoggedPublish, LoggedRelease
 from switchgear.testing.processes.mosquitto import Mosquitto, find_mosquitto
 from switchgear.testing.processes.ports import free_port, port_accepts, wait_port
 from switchgear.testing.processes.relay import Relay
@@ -15,6 +15,7 @@ __all__ = [
     "LoggedConnect",
     "LoggedDelivery",
     "LoggedPublish",
+    "LoggedRelease",
     "Mosquitto",
     "Relay",
     "TlsFiles",

@@ -60,12 +60,25 @@ class LoggedDelivery:
     qos: int
     dup: bool
     time: float
+    packet_id: int = 0
     connection: int = 0
     broker: int = 0
     key: str = field(default="", repr=False, eq=False)
 
 
-Entry = LoggedConnect | LoggedPublish | LoggedDelivery
+@frozen(kw_only=True)
+class LoggedRelease:
+    """One PUBREL that a broker handed to a subscriber's connection (MQTT 3.1.1, 4.3.3); from mosquitto's log only."""
+
+    client_id: str
+    packet_id: int
+    time: float
+    connection: int = 0
+    broker: int = 0
+    key: str = field(default="", repr=False, eq=False)
+
+
+Entry = LoggedConnect | LoggedPublish | LoggedDelivery | LoggedRelease
 
 _MOSQUITTO_CONNECT = re.compile(r"(\d+): New client connected from \S+ as (.*) \((?:p\d+, )?c\d, k\d+(?:, u'.*')?\)\.$")
 _MOSQUITTO_PUBLISH = re.compile(
@@ -74,8 +87,9 @@ _MOSQUITTO_PUBLISH = re.compile(
 _MOSQUITTO_CONNACK = re.compile(r"\d+: Sending CONNACK to (.*) \((\d), 0\)$")
 _MOSQUITTO_WILL = re.compile(r"\d+: (?:No will message|Will message|\t)")
 _MOSQUITTO_SENDING = re.compile(
-    r"(\d+): Sending PUBLISH to (.*) \(d(\d), q(\d), r\d, m\d+, '(.*)', \.\.\. \(\d+ bytes\)\)$"
+    r"(\d+): Sending PUBLISH to (.*) \(d(\d), q(\d), r\d, m(\d+), '(.*)', \.\.\. \(\d+ bytes\)\)$"
 )
+_MOSQUITTO_RELEASING = re.compile(r"(\d+): Sending PUBREL to (.*) \(m(\d+)\)$")
 _ACTIVEMQ_LINE = re.compile(r"(\d{4}-\S+Z) \[(.*?)\] (\w+) (.*)$")
 _ACTIVEMQ_CONNECT = re.compile(
     r"Adding Connection: ConnectionInfo \{.*?connectionId = (\S+), clientId = (.*), clientIp = "
@@ -88,7 +102,7 @@ _ACTIVEMQ_CONVERTED = re.compile(
 )
 _ACTIVEMQ_TAKEN = re.compile(r"MQTT Snd PUBLISH message:\d+ client:(.*) connection:(\S+)$")
 _ACTIVEMQ_SENDING = re.compile(
-    r"Sending : PUBLISH\{dup=(\w+), qos=(\w+), retain=\w+, messageId=-?\d+, topicName=(.*?), payload=\w+: "
+    r"Sending : PUBLISH\{dup=(\w+), qos=(\w+), retain=\w+, messageId=(-?\d+), topicName=(.*?), payload=\w+: "
 )
 _ACTIVEMQ_SENT = re.compile(r"Sending message: \w+ \{.*?messageId = ([^,]+),")
 _QOS = {"AT_MOST_ONCE": 0, "AT_LEAST_ONCE": 1, "EXACTLY_ONCE": 2}
@@ -110,7 +124,7 @@ def number(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def read_mosquitto(log: Path) -> Iterator[Entry]:
-    """Connects, received PUBLISH packets and deliveries of a mosquitto log, in its order."""
+    """Connects, received PUBLISH packets, deliveries and their releases, of a mosquitto log, in its order."""
     connect: LoggedConnect | None = None  # its CONNACK's line has not come yet
     for line in _whole_lines(log):
         if connect is not None:
@@ -135,10 +149,18 @@ def read_mosquitto(log: Path) -> Iterator[Entry]:
         elif match := _MOSQUITTO_CONNECT.match(line):
             connect = LoggedConnect(client_id=match[2], time=float(match[1]), key=match[2])
         elif match := _MOSQUITTO_SENDING.match(line):
-            time, client_id, dup, qos, topic = match.groups()
+            time, client_id, dup, qos, packet_id, topic = match.groups()
             yield LoggedDelivery(
-                client_id=client_id, topic=topic, qos=int(qos), dup=dup == "1", time=float(time), key=client_id
+                client_id=client_id,
+                topic=topic,
+                qos=int(qos),
+                dup=dup == "1",
+                time=float(time),
+                packet_id=int(packet_id),
+                key=client_id,
             )
+        elif match := _MOSQUITTO_RELEASING.match(line):
+            yield LoggedRelease(client_id=match[2], packet_id=int(match[3]), time=float(match[1]), key=match[2])
     if connect is not None:
         yield connect
 
@@ -165,10 +187,11 @@ def read_activemq(log: Path, *, broker: int) -> Iterator[Entry]:
             elif (packet := _ACTIVEMQ_SENDING.match(text)) and (taken := outgoing.pop(thread, None)):
                 yield LoggedDelivery(
                     client_id=taken[1],
-                    topic=packet[3],
+                    topic=packet[4],
                     qos=_QOS[packet[2]],
                     dup=packet[1] == "true",
                     time=_seconds(moment),
+                    packet_id=max(0, int(packet[3])),
                     broker=broker,
                     key=taken[2],
                 )
