@@ -55,8 +55,14 @@ if TYPE_CHECKING:
     from switchgear.endpoint import Endpoint
     from switchgear.tls import TLS
 
-LONGEST: Final = 20.0
-"""Seconds that one test may take."""
+LONGEST: Final = 100.0
+"""Seconds that one test may take: for one that hangs, however slow the machine."""
+
+AMPLE: Final = 30.0
+"""Seconds for what is to come about; it takes milliseconds, and more where other programs want the machine."""
+
+STEP: Final = 0.05
+"""Seconds that `Pace` counts at a time."""
 
 HOST: Final = "localhost"
 """The name that tests connect to; the server's certificate must be for it."""
@@ -83,6 +89,34 @@ def case(
         assert heard == []
 
     return run
+
+
+class Pace:
+    """How long something took: *real* seconds, and those that our loop had time in, in steps of `STEP`.
+
+    Where the machine stands still, or is busy with others, none of the latter are counted: a bound on them is not broken.
+    """
+
+    def __init__(self) -> None:
+        self.counted = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def real(self) -> float:
+        """Seconds by the clock."""
+        return time.monotonic() - self._began
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.ensure_future(self._count())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _count(self) -> None:
+        while True:
+            await asyncio.sleep(STEP)
+            self.counted += STEP
 
 
 class Ear:
@@ -254,7 +288,7 @@ class DriverContract:
             "client_id": "c",
             "protocol": self.protocol,
             "keepalive": 60,
-            "connect_timeout": 5.0,
+            "connect_timeout": AMPLE,
             "tls": self.client_tls,
         }
         driver = self.make_driver(DriverSettings(**{**values, **changes}))
@@ -307,7 +341,7 @@ class DriverContract:
     ) -> Connection:
         """Dial and CONNECT."""
         link = await driver.dial(endpoint)
-        values: dict[str, Any] = {"timeout": 5.0, **more}
+        values: dict[str, Any] = {"timeout": AMPLE, **more}
         request = ConnectRequest(endpoint=endpoint, clean_start=clean, keeps_session=keeps, **values)
         return await driver.connect(link, request, ear)
 
@@ -418,10 +452,10 @@ class DriverContract:
     @case
     async def test_port_refused(self) -> None:
         """A port where nobody listens is named as such."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        with pytest.raises(AttemptFailed) as caught:
-            await self.driver().dial(self.uri(port))
+        with socket.socket() as kept:  # bound, so that nobody else is there, and it does not listen
+            kept.bind(("127.0.0.1", 0))
+            with pytest.raises(AttemptFailed) as caught:
+                await self.driver().dial(self.uri(kept.getsockname()[1]))
         assert caught.value.failure.cause is Cause.PORT_REFUSED
 
     @case
@@ -435,11 +469,12 @@ class DriverContract:
                 for sock in fill:
                     sock.setblocking(False)
                     sock.connect_ex(listener.getsockname())
-                started = time.monotonic()
-                with pytest.raises(AttemptFailed) as caught:
-                    await self.driver(connect_timeout=0.1).dial(self.uri(listener.getsockname()[1]))
+                async with Pace() as pace:
+                    with pytest.raises(AttemptFailed) as caught:
+                        await self.driver(connect_timeout=0.1).dial(self.uri(listener.getsockname()[1]))
                 assert caught.value.failure.cause is Cause.CONNECT_TIMEOUT
-                assert 0.05 < time.monotonic() - started < 2
+                assert pace.real > 0.05
+                assert pace.counted < 2
             finally:
                 for sock in fill:
                     sock.close()
@@ -450,22 +485,26 @@ class DriverContract:
         expected = {"mqtts": Cause.TLS_TIMEOUT, "wss": Cause.TLS_TIMEOUT, "ws": Cause.WEBSOCKET_REFUSED}
         with socket.create_server(("127.0.0.1", 0)) as listener:
             endpoint = self.uri(listener.getsockname()[1])
-            started = time.monotonic()
-            with pytest.raises(AttemptFailed) as caught:
-                await self.connect(self.driver(connect_timeout=0.1), endpoint, Ear(), timeout=0.1)
+            # Each step has its own deadline: in this time certificates are read and TCP connects, but for plain MQTT.
+            steps = AMPLE if self.scheme == "mqtt" else 0.5
+            async with Pace() as pace:
+                with pytest.raises(AttemptFailed) as caught:
+                    await self.connect(self.driver(connect_timeout=steps), endpoint, Ear(), timeout=0.1)
             assert caught.value.failure.cause is expected.get(self.scheme, Cause.CONNACK_TIMEOUT)
-            assert 0.05 < time.monotonic() - started < 2
+            assert pace.real > 0.05
+            assert pace.counted < 2
 
     @case
     async def test_connack_deadline(self) -> None:
         """A broker that does not answer CONNECT ends the attempt in time, and the connection is closed."""
         async with self.world(puppet=True) as world:
             world.puppet.answers_connect = False
-            started = time.monotonic()
-            with pytest.raises(AttemptFailed) as caught:
-                await world.connect(timeout=0.1)
+            async with Pace() as pace:
+                with pytest.raises(AttemptFailed) as caught:
+                    await world.connect(timeout=0.1)
             assert caught.value.failure.cause is Cause.CONNACK_TIMEOUT
-            assert 0.05 < time.monotonic() - started < 2
+            assert pace.real > 0.05
+            assert pace.counted < 2
             await world.puppet.until(lambda: world.puppet.ended == 1)
 
     @case
@@ -512,7 +551,7 @@ class DriverContract:
             link = await world.driver.dial(world.endpoint)
             await world.puppet.until(lambda: len(world.puppet.transports) == 1)
             world.puppet.send_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
-            request = ConnectRequest(endpoint=world.endpoint, clean_start=True, keeps_session=True, timeout=1)
+            request = ConnectRequest(endpoint=world.endpoint, clean_start=True, keeps_session=True, timeout=AMPLE)
             with pytest.raises(AttemptFailed):
                 await world.driver.connect(link, request, world.ear)
             assert world.ear.lost == []
@@ -523,7 +562,7 @@ class DriverContract:
         async with self.world() as world:
             elsewhere = evolve(world.endpoint, address="localhost")
             link = await world.driver.dial(elsewhere)
-            request = ConnectRequest(endpoint=elsewhere, clean_start=True, keeps_session=False, timeout=5.0)
+            request = ConnectRequest(endpoint=elsewhere, clean_start=True, keeps_session=False, timeout=AMPLE)
             connection = await world.driver.connect(link, request, world.ear)
             await connection.disconnect()
             assert len(world.broker.ledger.connects()) == 1
@@ -697,9 +736,10 @@ class DriverContract:
                 user=(("a", "1"), ("a", "2"), ("\u00e4", "")),
             )
             connection.send(world.delivery(b"x", 1, properties=about))
-            expires_at = asyncio.get_running_loop().time() + 7
+            expires_at = asyncio.get_running_loop().time() + 700
             connection.send(world.delivery(b"x", 1, expires_at=expires_at))
             first, second = await world.puppet.take(), await world.puppet.take()
+            left = int(expires_at - asyncio.get_running_loop().time())
             assert isinstance(first, p.Publish)
             assert isinstance(second, p.Publish)
             assert first.properties == PacketProperties(
@@ -710,7 +750,7 @@ class DriverContract:
                 message_expiry_interval=99,
                 user_properties=(("a", "1"), ("a", "2"), ("\u00e4", "")),
             )
-            assert second.properties.message_expiry_interval in {6, 7}
+            assert second.properties.message_expiry_interval in range(left, 701)
 
     @case
     async def test_refused_message(self) -> None:
@@ -1076,9 +1116,10 @@ class DriverContract:
         """A quiet connection pings within its keepalive, and the answer is a proof of health."""
         async with self.world(puppet=True, keepalive=1) as world:
             await world.connect()
-            started = time.monotonic()
-            answer = await world.take_ping()
-            assert 0.2 < time.monotonic() - started <= 1.2
+            async with Pace() as pace:
+                answer = await world.take_ping()
+            assert pace.real > 0.2
+            assert pace.counted <= 1.2
             world.puppet.send(answer)
             await world.ear.until(lambda: world.ear.healthy == 1)
             assert world.ear.lost == []
@@ -1090,14 +1131,15 @@ class DriverContract:
         async with self.world(puppet=True, keepalive=600, ack_timeout=None) as world:
             world.puppet.connack = p.Connack(0, properties=PacketProperties(server_keep_alive=1))
             await world.connect()
-            started = time.monotonic()
-            await world.take_ping()
-            assert time.monotonic() - started <= 1.2
+            async with Pace() as pace:
+                await world.take_ping()
+            assert pace.counted <= 1.2
 
     @case
     async def test_no_pingresp(self) -> None:
         """A ping without an answer ends the connection as KEEPALIVE_TIMEOUT, once."""
         async with self.world(puppet=True, connect_timeout=0.15) as world:
+            world.endpoint = evolve(world.endpoint, connect_timeout=AMPLE)  # so short is the time for PINGRESP only
             connection = await world.connect()
             connection.ping()
             connection.ping()
@@ -1322,7 +1364,7 @@ class World:
             client_id="watcher",
             protocol=self._contract.protocol,
             keepalive=60,
-            connect_timeout=5.0,
+            connect_timeout=AMPLE,
             tls=self._contract.client_tls,
         )
         driver = self._contract.make_driver(values)

@@ -144,7 +144,7 @@ async def _dials_tls(on: DriverContract) -> bool:
     over = copy.copy(on)
     over.scheme = "mqtts"
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        driver = _driver(over, on.protocol, connect_timeout=0.2)
+        driver = _driver(over, on.protocol, connect_timeout=0.5)
         try:
             link = await driver.dial(over.uri(silent.getsockname()[1]))
         except AttemptFailed as error:
