@@ -22,7 +22,7 @@ NOWHERE = "mqtt://127.0.0.1:1"
 
 async def subscribed(broker: Broker, count: int = 1) -> None:
     """Wait until the broker has granted *count* filters."""
-    await asyncio.wait_for(broker.ledger.until(lambda: broker.ledger.counts[Subscribed] >= count), 20)
+    await asyncio.wait_for(broker.ledger.until(lambda: broker.ledger.counts[Subscribed] >= count), 90)
 
 
 async def start_sub(start: Start, broker: Broker, *arguments: str, filters: int = 1) -> Process:
@@ -144,7 +144,7 @@ def test_head(with_broker: WithBroker) -> None:
         process = await asyncio.create_subprocess_shell(command, stdout=pipe, stderr=pipe)
         await subscribed(broker)
         broker.publish("a", b"one", qos=1)
-        return await asyncio.wait_for(process.communicate(), 20)
+        return await asyncio.wait_for(process.communicate(), 90)
 
     assert with_broker(scenario) == (b"one\n", b"")
 
@@ -157,7 +157,7 @@ def test_full_disk(with_broker: WithBroker) -> None:
         process = await asyncio.create_subprocess_shell(command, stderr=subprocess.PIPE)
         await subscribed(broker)
         broker.publish("a", b"one", qos=1)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 90)
         return process.returncode, err
 
     code, err = with_broker(scenario)
