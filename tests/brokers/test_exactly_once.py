@@ -12,7 +12,7 @@ import pytest
 import switchgear
 from switchgear.testing.processes import Mosquitto
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 CONSUMER = """
 import contextlib, os, sqlite3, sys
@@ -81,19 +81,19 @@ def test_effects_happen_once(mosquitto: Callable[..., Mosquitto], tmp_path: Path
             for number in range(COUNT):
                 transport.publish(f"orders/{number}", str(number), qos=1)
                 if number == COUNT // 2:
-                    transport.wait_connected(10)
+                    transport.wait_connected(60)
                     assert transport.endpoint is not None
                     used = next(b for b in brokers if b.port == transport.endpoint.port)
                     used.stop()  # orderly: mosquitto writes down what it has acknowledged
-                    transport.drain(30)
+                    transport.drain(60)
                     used.start()
                 time.sleep(0.002)
             # What the application itself sends again under the same id is a repetition too.
             again = switchgear.Properties(user={"message-id": "by-hand"})
             for _ in range(2):
                 transport.publish("orders/again", "again", properties=again)
-            transport.drain(30)
-            deadline = time.monotonic() + 60
+            transport.drain(60)
+            deadline = time.monotonic() + 150
             while len(set(effects(database))) < COUNT + 1 and time.monotonic() < deadline:
                 if running.poll() is not None:
                     deaths += 1

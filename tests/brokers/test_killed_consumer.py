@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from switchgear.testing.processes import Mosquitto
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 CONSUMER = """
 import asyncio, os, sys, threading, time
@@ -37,14 +37,14 @@ def take(message):
     say(f"begun {message.text}")
     if message.text == ends_at:
         at_end.set()
-        time.sleep(60)  # it is killed here
+        time.sleep(600)  # it is killed here
     say(f"done {message.text}")
 
 async def take_async(message):
     say(f"begun {message.text}")
     if message.text == ends_at:
         at_end.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
     say(f"done {message.text}")
 
 def tell(transport):
@@ -65,7 +65,7 @@ with switchgear.connect(uri, **options) as transport:
     if handler is None:
         for message in subscription:
             take(message)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -33,7 +33,7 @@ class Events(list[switchgear.Event]):
         return "\n".join(str(event) for event in self if event.name in {"attempt_failed", "connection_lost"})
 
 
-def wait_until(is_met: Callable[[], bool], why: Callable[[], str] = lambda: "", timeout: float = 30) -> None:
+def wait_until(is_met: Callable[[], bool], why: Callable[[], str] = lambda: "", timeout: float = 60) -> None:
     deadline = time.monotonic() + timeout
     while not is_met():
         assert time.monotonic() < deadline, why()
@@ -67,12 +67,12 @@ def test_messages_go_both_ways(mosquitto: Start, tls_files: TlsFiles, way: str, 
     payloads = [b"", b"small", bytes(range(256)) * (12 if "ws" in way else 1200)]
     with switchgear.connect(broker.uri, client_id="both", protocol=protocol, **options) as transport:
         messages = transport.subscribe("both/#", qos=2)
-        messages.wait_ready(20)
+        messages.wait_ready(60)
         for qos in (0, 1, 2):
             for payload in payloads:
                 transport.publish(f"both/{qos}", payload, qos=qos)
-        arrived = [messages.get(20) for _ in range(9)]
-        transport.drain(20)
+        arrived = [messages.get(60) for _ in range(9)]
+        transport.drain(60)
         assert [(m.topic, m.payload, m.qos) for m in arrived if m is not None] == [
             (f"both/{qos}", payload, qos) for qos in (0, 1, 2) for payload in payloads
         ]
@@ -87,13 +87,13 @@ def test_retained_messages(mosquitto: Start, protocol: str) -> None:
     """A retained message reaches a later subscriber, marked as such, and an empty one removes it."""
     broker = mosquitto()
     with switchgear.connect(broker.uri, protocol=protocol) as transport:
-        transport.publish("kept/a", b"1", retain=True).wait(20)
-        transport.publish("kept/b", b"2", retain=True).wait(20)
-        transport.publish("kept/b", b"", retain=True).wait(20)
+        transport.publish("kept/a", b"1", retain=True).wait(60)
+        transport.publish("kept/b", b"2", retain=True).wait(60)
+        transport.publish("kept/b", b"", retain=True).wait(60)
         messages = transport.subscribe("kept/#")
-        messages.wait_ready(20)
-        transport.publish("kept/end").wait(20)
-        first, last = messages.get(20), messages.get(20)
+        messages.wait_ready(60)
+        transport.publish("kept/end").wait(60)
+        first, last = messages.get(60), messages.get(60)
         assert first is not None
         assert last is not None
         assert (first.topic, first.payload, first.retain) == ("kept/a", b"1", True)
@@ -106,7 +106,7 @@ transport = switchgear.connect(
     sys.argv[1], client_id="doomed", protocol=sys.argv[2],
     will=switchgear.Will(topic="will/" + sys.argv[3], payload="gone", qos=1),
 )
-transport.wait_connected(20)
+transport.wait_connected(60)
 if sys.argv[3] == "closed":
     transport.close()
 elif sys.argv[3] == "killed":
@@ -122,7 +122,7 @@ def test_the_will_is_for_those_who_vanish(mosquitto: Start, protocol: str) -> No
     broker = mosquitto()
     with switchgear.connect(broker.uri, protocol=protocol) as heir:
         messages = heir.subscribe("will/#")
-        messages.wait_ready(20)
+        messages.wait_ready(60)
         for end in ("closed", "ended", "killed"):
             process = subprocess.Popen(
                 [sys.executable, "-I", "-c", _DOOMED, broker.uri, protocol, end], stdout=subprocess.PIPE, text=True
@@ -132,8 +132,8 @@ def test_the_will_is_for_those_who_vanish(mosquitto: Start, protocol: str) -> No
                     assert process.stdout is not None
                     assert process.stdout.readline() == "ready\n"
                     process.send_signal(signal.SIGKILL)
-                process.wait(30)
-        message = messages.get(20)
+                process.wait(60)
+        message = messages.get(60)
         assert message is not None
         assert (message.topic, message.payload) == ("will/killed", b"gone")
 
@@ -146,15 +146,15 @@ def test_a_session_is_resumed(mosquitto: Start, protocol: str) -> None:
         switchgear.connect(broker.uri, client_id="writer", protocol=protocol) as writer,
         switchgear.connect(broker.uri, client_id="reader", protocol=protocol) as reader,
     ):
-        reader.subscribe("away/#", qos=2).wait_ready(20)
+        reader.subscribe("away/#", qos=2).wait_ready(60)
         reader.close()
         for number in range(100):
             writer.publish(f"away/{number}", qos=1 + number % 2)
-        writer.drain(20)
+        writer.drain(60)
         events = Events()
         with switchgear.connect(broker.uri, client_id="reader", protocol=protocol, on_event=events.append) as again:
             messages = again.subscribe("away/#", qos=2)
-            arrived = [messages.get(20) for _ in range(100)]
+            arrived = [messages.get(60) for _ in range(100)]
             numbers = [int(m.topic.rpartition("/")[2]) for m in arrived if m is not None]
             # mosquitto queues each QoS for itself.
             assert [n for n in numbers if n % 2 == 0] == list(range(0, 100, 2))
@@ -173,17 +173,17 @@ def test_what_comes_before_its_subscription_is_kept(mosquitto: Start, qos: int) 
         switchgear.connect(broker.uri, client_id="writer") as writer,
         switchgear.connect(broker.uri, client_id="reader") as reader,
     ):
-        reader.subscribe("early/#", qos=qos).wait_ready(20)
+        reader.subscribe("early/#", qos=qos).wait_ready(60)
         reader.close()
         for number in range(50):
-            writer.publish(f"early/{number}", qos=qos).wait(20)
+            writer.publish(f"early/{number}", qos=qos).wait(60)
         with switchgear.connect(broker.uri, client_id="reader") as again:
             wait_until(lambda: again.stats.received == 50, again.explain)
         # It closed without having subscribed: the broker still has them.
         with switchgear.connect(broker.uri, client_id="reader") as again:
             wait_until(lambda: again.stats.received == 50, again.explain)
             messages = again.subscribe("early/#", qos=qos)
-            topics = [messages.get(20).topic for _ in range(50)]  # type: ignore[union-attr]  # None only after closing
+            topics = [messages.get(60).topic for _ in range(50)]  # type: ignore[union-attr]  # None only after closing
             assert topics == [f"early/{number}" for number in range(50)]
 
 
@@ -196,15 +196,15 @@ def test_what_nobody_subscribes_to_is_reported(mosquitto: Start, monkeypatch: py
         switchgear.connect(broker.uri, client_id="writer") as writer,
         switchgear.connect(broker.uri, client_id="reader") as reader,
     ):
-        reader.subscribe("old/#").wait_ready(20)
+        reader.subscribe("old/#").wait_ready(60)
         reader.close()
-        writer.publish("old/1").wait(20)
-        writer.publish("old/2").wait(20)
+        writer.publish("old/1").wait(60)
+        writer.publish("old/2").wait(60)
         with switchgear.connect(broker.uri, client_id="reader", on_event=events.append) as again:
             messages = again.subscribe("new/#")
-            messages.wait_ready(20)
-            writer.publish("new/1").wait(20)
-            message = messages.get(20)
+            messages.wait_ready(60)
+            writer.publish("new/1").wait(60)
+            message = messages.get(60)
             assert message is not None
             assert message.topic == "new/1"
     assert "nobody subscribed to 'old/1'" in str(events.named("message_dropped")[0])
@@ -216,11 +216,11 @@ def test_a_session_outlives_its_broker(mosquitto: Start) -> None:
     events = Events()
     with switchgear.connect(broker.uri, client_id="stays", on_event=events.append) as transport:
         messages = transport.subscribe("stays/#", qos=1)
-        messages.wait_ready(20)
+        messages.wait_ready(60)
         broker.stop()
         broker.start()
-        transport.publish("stays/on").wait(20)
-        message = messages.get(20)
+        transport.publish("stays/on").wait(60)
+        message = messages.get(60)
         assert message is not None
         assert message.topic == "stays/on"
         wait_until(lambda: len(events.named("connected")) == 2)
@@ -241,16 +241,18 @@ def test_mqtt_5_properties_arrive(mosquitto: Start) -> None:
     )
     with switchgear.connect(broker.uri, protocol="5", message_id=True) as transport:
         messages = transport.subscribe("properties", qos=2)
-        messages.wait_ready(20)
+        messages.wait_ready(60)
         for qos in (0, 1, 2):
+            began = time.monotonic()
             transport.publish("properties", "text", qos=qos, properties=given)
-            message = messages.get(20)
+            message = messages.get(60)
+            left = 3600 - int(time.monotonic() - began) - 1
             assert message is not None
             got = message.properties
             assert got is not None
             assert got.user[:-1] == given.user
             assert got.user[-1][0] == "message-id"
-            assert got.message_expiry in {3599, 3600}
+            assert got.message_expiry in range(left, 3601)
             assert (got.content_type, got.response_topic, got.correlation_data, got.payload_is_text) == (
                 given.content_type,
                 given.response_topic,
@@ -266,13 +268,14 @@ def test_expiry_at_the_broker_and_here(mosquitto: Start) -> None:
         switchgear.connect(broker.uri, client_id="writer", protocol="5") as writer,
         switchgear.connect(broker.uri, client_id="late", protocol="5") as late,
     ):
-        late.subscribe("late/#").wait_ready(20)
+        late.subscribe("late/#").wait_ready(60)
         late.close()
-        writer.publish("late/expires", expires_after=1).wait(20)
-        writer.publish("late/keeps", expires_after=600).wait(20)
-        time.sleep(2.1)  # brokers count in whole seconds
+        writer.wait_connected(60)
+        writer.publish("late/expires", expires_after=2).wait(60)
+        writer.publish("late/keeps", expires_after=600).wait(60)
+        time.sleep(3.1)  # brokers count in whole seconds
         with switchgear.connect(broker.uri, client_id="late", protocol="5") as again:
-            message = again.subscribe("late/#").get(20)
+            message = again.subscribe("late/#").get(60)
             assert message is not None
             assert message.topic == "late/keeps"
             assert message.properties is not None
@@ -281,7 +284,7 @@ def test_expiry_at_the_broker_and_here(mosquitto: Start) -> None:
         broker.stop()
         delivery = writer.publish("late/unsent", expires_after=0.2)
         with pytest.raises(switchgear.Expired, match="late/unsent"):
-            delivery.wait(20)
+            delivery.wait(60)
         assert delivery.state is DeliveryState.EXPIRED
         assert writer.depth == 0
 
@@ -373,7 +376,7 @@ def test_what_time_does_not_mend_is_given_up(  # noqa: PLR0917 - fixtures and pa
     with switchgear.connect(uri, client_id="sure", protocol=protocol, give_up_on_fatal=True, **options) as transport:
         delivery = transport.publish("sure/1", b"payload")
         with pytest.raises(switchgear.GaveUp) as caught:
-            transport.wait_connected(20)
+            transport.wait_connected(60)
         assert caught.value.cause is cause
         assert advice in str(caught.value)
         assert caught.value.endpoint == uri
@@ -382,14 +385,14 @@ def test_what_time_does_not_mend_is_given_up(  # noqa: PLR0917 - fixtures and pa
         assert transport.last_error.cause is cause
         attempts = transport.stats.attempts
         with pytest.raises(switchgear.GaveUp):
-            delivery.wait(20)
+            delivery.wait(60)
         broker.stop()
         mosquitto(port=broker.port, **right)
         assert transport.stats.attempts == attempts  # it has not gone on by itself
         assert delivery.state is DeliveryState.STORED
         transport.reconnect("the broker was mended")
-        delivery.wait(20)
-        transport.publish("sure/2", b"payload").wait(20)
+        delivery.wait(60)
+        transport.publish("sure/2", b"payload").wait(60)
 
 
 @pytest.mark.parametrize("what", FATAL)
@@ -411,7 +414,7 @@ def test_what_time_does_not_mend_is_quarantined(
     ) as transport:
         delivery = transport.publish("sure/1", b"payload")
         with pytest.raises(switchgear.ConnectionFailed, match=advice) as caught:
-            transport.wait_connected(20)
+            transport.wait_connected(60)
         assert caught.value.cause is cause
         assert not isinstance(caught.value, switchgear.GaveUp)
         wait_until(lambda: bool(events.named("all_quarantined")))
@@ -421,7 +424,7 @@ def test_what_time_does_not_mend_is_quarantined(
         assert transport.stats.attempts == attempts
         assert events.named("all_quarantined")[0].facts["delay"] > 30  # type: ignore[operator]  # seconds
         transport.reconnect("the broker was mended")
-        delivery.wait(20)
+        delivery.wait(60)
 
 
 @pytest.mark.parametrize("what", WRONG_PORT)
@@ -436,16 +439,16 @@ def test_the_wrong_kind_of_port_is_said(
     events = Events()
     with switchgear.connect(uri, client_id="sure", on_event=events.append, **options) as transport:
         delivery = transport.publish("sure/1", b"payload")
+        wait_until(lambda: transport.last_error is not None, transport.explain)
         with pytest.raises(TimeoutError, match=advice):
             transport.wait_connected(1)
-        wait_until(lambda: transport.last_error is not None, transport.explain)
         error = transport.last_error
         assert error is not None
         assert error.cause in causes
         assert transport.stats.attempts < 30
         broker.stop()
         mosquitto(port=broker.port, **right)
-        delivery.wait(30)
+        delivery.wait(60)
     assert any(cause.value in events.endings() for cause in causes)
 
 
@@ -455,6 +458,7 @@ def test_a_secret_is_never_shown(mosquitto: Start) -> None:
     events = Events()
     uri = f"mqtt://me:hunter2@127.0.0.1:{broker.port}"
     with switchgear.connect(uri, client_id="sure", on_event=events.append) as transport:
+        wait_until(lambda: transport.last_error is not None, transport.explain)
         with pytest.raises(TimeoutError) as caught:
             transport.wait_connected(0.5)
         shown = "".join(
@@ -477,16 +481,17 @@ def test_a_frozen_broker_is_passed_over(mosquitto: Start) -> None:
         client_id="press-7",
         keepalive=0,
         ack_timeout=0.5,
-        connect_timeout=1,
+        connect_timeout=3,
         on_event=events.append,
     ) as transport:
-        transport.wait_connected(20)
+        transport.wait_connected(60)
         assert transport.endpoint is not None
         frozen = by_port[transport.endpoint.port]
         frozen.freeze()
         delivery = transport.publish("frozen/1", b"payload")
-        delivery.wait(30)
+        delivery.wait(60)
         assert transport.endpoint.port != frozen.port
+        wait_until(lambda: len(events.named("connected")) == 2, transport.explain)  # told on another thread
         lost = events.named("connection_lost")
         assert len(lost) == 1
         assert Cause.KEEPALIVE_TIMEOUT.value in str(lost[0])
@@ -525,11 +530,11 @@ def test_a_silent_port_costs_its_deadline(mosquitto: Start) -> None:
     broker = mosquitto()
     events = Events()
     with silent_port() as silent:
-        places = [f"mqtt://127.0.0.1:{silent}?priority=0&connect_timeout=0.7", f"{broker.uri}?priority=1"]
+        places = [f"mqtt://127.0.0.1:{silent}?priority=0&connect_timeout=2", f"{broker.uri}?priority=1"]
         with switchgear.connect(
             places, client_id="press-7", connect_timeout=60, dial_ahead_after=0.1, on_event=events.append
         ) as transport:
-            transport.publish("silent/1").wait(20)
+            transport.publish("silent/1").wait(60)
     names = [e.name for e in events if e.name in {"attempt_started", "dial_ahead", "attempt_failed", "connected"}]
     assert names == ["attempt_started", "dial_ahead", "attempt_started", "attempt_failed", "connected"]
     assert Cause.CONNACK_TIMEOUT.value in events.endings()
@@ -546,7 +551,7 @@ def test_a_dial_that_hangs_is_overtaken(mosquitto: Start, kind: str) -> None:
         with switchgear.connect(
             places, client_id="press-7", connect_timeout=60, dial_ahead_after=0.1, on_event=events.append
         ) as transport:
-            transport.publish("hangs/1").wait(20)  # a third of the first one's deadline
+            transport.publish("hangs/1").wait(60)  # a third of the first one's deadline
     assert len(events.named("dial_ahead")) == 1
     assert Cause.CONNECT_TIMEOUT.value not in events.endings()
     assert len(events.named("connected")) == 1
@@ -556,19 +561,19 @@ def test_no_thread_and_no_connection_is_left(mosquitto: Start) -> None:
     """After `close`, the loop's thread and every socket are gone."""
     broker = mosquitto()
 
-    def sockets() -> int:
-        count = 0
+    def sockets() -> set[str]:
+        found = set()
         for entry in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(FileNotFoundError):  # the folder itself was one of them
-                count += str(entry.readlink()).startswith("socket:")
-        return count
+                found.add(str(entry.readlink()))
+        return {name for name in found if name.startswith("socket:")}
 
     before = sockets()
     for _ in range(3):
         with switchgear.connect(broker.uri, client_id="short") as transport:
-            transport.publish("short/1").wait(20)
+            transport.publish("short/1").wait(60)
     assert "switchgear-loop" not in {thread.name for thread in threading.enumerate()}
-    assert sockets() == before
+    assert sockets() <= before
 
 
 def test_a_failing_handler_blocks_nothing(mosquitto: Start) -> None:
@@ -583,9 +588,9 @@ def test_a_failing_handler_blocks_nothing(mosquitto: Start) -> None:
             raise ValueError("no")
 
     with switchgear.connect(broker.uri, client_id="hands", handler_retries=1, dead_letter=dead.append) as transport:
-        transport.subscribe("hands", handle, qos=1).wait_ready(20)
-        transport.publish("hands", b"bad").wait(20)
-        transport.publish("hands", b"good").wait(20)
+        transport.subscribe("hands", handle, qos=1).wait_ready(60)
+        transport.publish("hands", b"bad").wait(60)
+        transport.publish("hands", b"good").wait(60)
         wait_until(lambda: tried[-1:] == [b"good"])
         assert tried == [b"bad", b"bad", b"good"]
         assert [message.payload for message in dead] == [b"bad"]

@@ -115,6 +115,7 @@ def test_twenty_kills_of_brokers_that_share_nothing(mosquitto: Start) -> None:
                     if turn % 2:  # so that some messages die with it, sent and never read
                         victim.freeze()
                         time.sleep(rng.uniform(0.02, 0.1))
+                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
                     unanswered += publisher.on_their_way
                     victim.kill()
                     if rng.random() < 0.5:
@@ -158,6 +159,7 @@ def test_ten_kills_of_brokers_with_mutual_tls_on_awscrt(mosquitto: Start, tls_fi
                     if turn % 2:
                         victim.freeze()
                         time.sleep(rng.uniform(0.02, 0.1))
+                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
                     unanswered += publisher.on_their_way
                     victim.kill()
                 victim.start()
@@ -218,6 +220,7 @@ def test_ten_kills_of_an_active_standby_pair(activemq_pair: ActiveMQPair) -> Non
                     if turn % 2:
                         pair.freeze(victim)
                         time.sleep(rng.uniform(0.02, 0.1))
+                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
                     unanswered += publisher.on_their_way
                     pair.kill(victim)
                     pair.start_broker(victim)

@@ -14,7 +14,7 @@ from switchgear.testing.processes import Mosquitto
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 Start = Callable[..., Mosquitto]
 
@@ -32,9 +32,9 @@ async def test_larger_than_the_broker_takes(mosquitto: Start, tmp_path: Path, qo
         "outbox": outbox,
     }
     async with switchgear.aio.connect(broker.uri, **options) as transport:
-        await transport.wait_connected(10)
+        await transport.wait_connected(60)
         deliveries = [transport.publish(f"t/{n}", bytes(5000 if n == 150 else 50), qos=qos) for n in range(300)]
-        await asyncio.wait_for(transport.drain(40), 50)
+        await asyncio.wait_for(transport.drain(80), 90)
         states = [delivery.state for delivery in deliveries]
         assert states == [DeliveryState.REFUSED if n == 150 else DeliveryState.ACKNOWLEDGED for n in range(300)]
         assert transport.stats.connections <= 6

@@ -128,7 +128,7 @@ async def test_two_who_close(durable: bool, tmp_path: Path) -> None:  # noqa: FB
     patient = asyncio.ensure_future(transport.close(drain=60))
     await asyncio.sleep(0.01)
     await asyncio.gather(transport.close(), transport.close())
-    await asyncio.wait_for(patient, 5)
+    await asyncio.wait_for(patient, 30)
 
 
 def test_driver_that_breaks_at_the_end() -> None:
@@ -213,8 +213,8 @@ def test_callback_that_raises_anything(
     with switchgear.connect(switchgear_broker.uri, client_id="c") as transport:
         first = transport.publish("t", "1")
         first.add_done_callback(callback)
-        first.wait(5)
-        transport.publish("t", "2").wait(5)
+        first.wait(30)
+        transport.publish("t", "2").wait(30)
         assert transport.stats.connections == 1
     assert "switchgear.callback_failed" in caplog.messages
 
@@ -229,9 +229,9 @@ def test_coroutine_that_ends_loops(
         raise error("boom")
 
     with switchgear.connect(switchgear_broker.uri, client_id="c", handler_retries=0) as transport:
-        transport.subscribe("t", handle).wait_ready(5)
-        transport.publish("t", "1").wait(5)
-        transport.publish("u", "2").wait(5)
+        transport.subscribe("t", handle).wait_ready(30)
+        transport.publish("t", "1").wait(30)
+        transport.publish("u", "2").wait(30)
         assert transport.stats.handler_errors == 1
     assert "switchgear.handler_failed" in caplog.messages
 

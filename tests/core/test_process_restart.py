@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from switchgear.drivers.base import Driver, DriverSettings
     from switchgear.report import Event
 
-QUICK = 0.02
+QUICK = 0.06
 """Connect timeout in seconds; five of them are silence."""
 
 
@@ -89,11 +89,11 @@ def test_every_transport_has_stopped_when_it_comes_to_it() -> None:
 
     async def main() -> None:
         async with other, asking:
-            await other.wait_connected(1)
-            script.then(Step.SEND, Accept(after=0.4))  # longer than it takes to find the other one silent
+            await other.wait_connected(30)
+            script.then(Step.SEND, Accept(after=1.2))  # longer than it takes to find the other one silent
             held = other.publish("in flight")
-            await asking.wait_connected(5)
-            await other.wait_connected(5)
+            await asking.wait_connected(30)
+            await other.wait_connected(30)
             await other.publish("after")
             assert held.state is switchgear.DeliveryState.ACKNOWLEDGED
             assert len(script.drivers) == len(own.drivers) == 2
@@ -128,7 +128,7 @@ def test_a_process_that_is_still_there_goes_on(raised: BaseException | None) -> 
 
     async def main() -> None:
         async with asking:
-            await asyncio.wait_for(_ended(asking.publish("a")), 5)
+            await asyncio.wait_for(_ended(asking.publish("a")), 30)
             assert len(own.drivers) == 2
 
     asking, own = wedged_transport(plugin)
@@ -147,8 +147,8 @@ def test_messages_in_memory_refuse_it() -> None:
 
     async def main() -> None:
         async with other, asking:
-            await other.wait_connected(1)
-            await asyncio.wait_for(_ended(asking.publish("a")), 5)
+            await other.wait_connected(30)
+            await asyncio.wait_for(_ended(asking.publish("a")), 30)
             assert len(own.drivers) == 2
             assert len(script.connections) == 1  # nobody else was touched
 
@@ -167,11 +167,11 @@ def test_another_transport_with_messages_in_memory_refuses_it() -> None:
 
     async def main() -> None:
         async with other, asking:
-            await other.wait_connected(1)
+            await other.wait_connected(30)
             script.then(Step.SEND, Hang())
             delivery = other.publish("never acknowledged")
-            await asking.wait_connected(5)
-            await asyncio.wait_for(_ended(delivery), 5)
+            await asking.wait_connected(30)
+            await asyncio.wait_for(_ended(delivery), 30)
             assert len(script.connections) == 2
 
     other, script = other_transport()
@@ -200,7 +200,7 @@ def test_what_was_accepted_is_on_disk(tmp_path: Path) -> None:
             asking._outbox.writer.linger = 30  # type: ignore[attr-defined]  # nothing is written unless somebody hurries
             for n in range(300):
                 asking.publish(f"t{n:03}")
-            await asking.drain(5)
+            await asking.drain(30)
 
     asking, _ = wedged_transport(plugin, outbox=str(path))
     asyncio.run(main())
@@ -217,8 +217,8 @@ def test_what_could_not_be_written_refuses_it(tmp_path: Path) -> None:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(OutboxFile, "commit", broken)
                 asking.publish("a")
-                await asking.wait_connected(5)
-            await asking.drain(5)
+                await asking.wait_connected(30)
+            await asking.drain(30)
 
     def broken(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -233,19 +233,19 @@ def test_synchronous_publishers_wait_and_go_on() -> None:
     """A thread that publishes to a synchronous transport meanwhile waits, and nothing that it sent is missing."""
     sent: list[bytes] = []
     is_over = threading.Event()
-    refusals: list[str] = []
+    more: list[int] = []
 
     def then() -> None:
         count = len(sent)
         with pytest.raises(WouldDeadlock):  # a blocking call of ours cannot end here
-            transport.wait_connected(1)
+            transport.wait_connected(30)
         is_over.wait(0.1)
-        refusals.append(f"{len(sent) - count} more")
+        more.append(len(sent) - count)
         raise OSError(7, "Argument list too long")
 
     plugin = Replaces(then)
     with ThreadedBroker() as broker, switchgear.connect(broker.uri, client_id="press-9") as transport:
-        transport.wait_connected(5)
+        transport.wait_connected(30)
 
         def publish() -> None:
             while not is_over.is_set():
@@ -264,10 +264,10 @@ def test_synchronous_publishers_wait_and_go_on() -> None:
         asyncio.run(main())
         is_over.set()
         thread.join()
-        transport.drain(5)
+        transport.drain(30)
         assert set(sent) == set(broker.ledger.payloads())
     assert len(plugin.told("process_restart_failed")) + len(plugin.told("process_restart_refused")) == 1
-    assert refusals in ([], ["1 more"])  # the one that it waits with was noted before
+    assert more in ([], [0], [1])  # the one that it waits with is noted before, maybe before `then` was called
 
 
 def test_a_transport_that_is_closed_calls_it_off() -> None:
@@ -277,13 +277,13 @@ def test_a_transport_that_is_closed_calls_it_off() -> None:
 
     async def main() -> None:
         async with other:
-            await other.wait_connected(1)
+            await other.wait_connected(30)
             script.then(Step.SEND, Hang())
             other.publish("never acknowledged")
             async with asking:
                 while not other._is_suspended:  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(0.005)
-            await other.wait_connected(5)
+            await other.wait_connected(30)
 
     other, script = other_transport()
     asking, _ = wedged_transport(plugin)
@@ -300,8 +300,8 @@ def test_two_that_ask_hear_of_one_try() -> None:
 
     async def main() -> None:
         async with one, two:
-            await one.wait_connected(5)
-            await two.wait_connected(5)
+            await one.wait_connected(30)
+            await two.wait_connected(30)
 
     (one, first), (two, second) = wedged_transport(plugin), wedged_transport(plugin)
     asyncio.run(main())
@@ -315,8 +315,8 @@ def test_a_failure_of_ours_leaves_nothing_stopped(caplog: pytest.LogCaptureFixtu
 
     async def main() -> None:
         async with other, asking:
-            await asking.wait_connected(5)
-            await other.wait_connected(5)
+            await asking.wait_connected(30)
+            await other.wait_connected(30)
             await other.publish("a")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -344,7 +344,7 @@ def test_a_transport_that_gave_up_is_left_alone() -> None:
 
     async def main() -> None:
         async with other, asking:
-            await asking.wait_connected(5)
+            await asking.wait_connected(30)
             assert other.state is State.GAVE_UP
 
     script = Script(lambda _: None)

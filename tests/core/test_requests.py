@@ -45,7 +45,7 @@ async def test_request_and_reply() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker, open_to(one, client_id="answerer") as answerer:
-            await answerer.respond("double/+", double).ready(5)
+            await answerer.respond("double/+", double).ready(30)
             replies = await asyncio.gather(*(asker.request("double/it", str(n)) for n in range(20)))
             assert [reply.text for reply in replies] == [str(n) * 2 for n in range(20)]
             assert replies[0].topic == "replies/asker"
@@ -63,7 +63,7 @@ async def test_plain_responder(answer: Callable[[Message], Any], reply: bytes) -
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker:
-            await asker.respond("ask", answer).ready(5)
+            await asker.respond("ask", answer).ready(30)
             assert (await asker.request("ask")).payload == reply
 
 
@@ -105,7 +105,7 @@ async def test_switch_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
             return message.text.upper()
 
         async with open_to(one, two) as asker, open_to(one, two, client_id="answerer") as answerer:
-            await answerer.respond("ask", answer).ready(5)
+            await answerer.respond("ask", answer).ready(30)
             reply = await asker.request("ask", "hello", timeout=10)
             assert fallen.is_set()
             assert reply.text == "HELLO"
@@ -126,15 +126,15 @@ async def test_repeated_request() -> None:
         await one.start()
         async with open_to(one) as asker:
             heard: asyncio.Queue[Message] = asyncio.Queue()
-            await asker.subscribe("mine", heard.put).ready(5)
-            await asker.respond("ask", answer).ready(5)
+            await asker.subscribe("mine", heard.put).ready(30)
+            await asker.respond("ask", answer).ready(30)
             for data in (b"7", b"7", None, None):
                 about = Properties(response_topic="mine", correlation_data=data)
                 asker.publish("ask", data or b"-", properties=about)
             asker.publish("ask", b"no reply wanted")
             replies = [await heard.get() for _ in range(4)]
             assert [reply.text for reply in replies] == ["done"] * 4
-            await asker.drain(5)
+            await asker.drain(30)
             while len(calls) < 4:  # noqa: ASYNC110 - the last wants no reply, so nobody tells
                 await asyncio.sleep(0.002)
             assert calls == [b"7", b"-", b"-", b"no reply wanted"]
@@ -157,7 +157,7 @@ async def test_response_topic_that_cannot_be() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker:
-            await asker.respond("ask", double).ready(5)
+            await asker.respond("ask", double).ready(30)
             asker.publish("ask", "x", properties=Properties(response_topic="a/#", correlation_data=b"1"))
             assert (await asker.request("ask", "y")).text == "yy"
 
@@ -178,7 +178,7 @@ async def test_reply_into_a_full_outbox() -> None:
             open_to(one) as asker,
             open_to(one, client_id="answerer", outbox_limits=limits, handler_retries=6) as answerer,
         ):
-            await answerer.respond("ask", answer).ready(5)
+            await answerer.respond("ask", answer).ready(30)
             one.faults.withhold_acks(times=1)
             answerer.publish("other", "x")
             asking = asyncio.ensure_future(asker.request("ask", "there"))
@@ -214,7 +214,7 @@ async def test_end_of_the_transport() -> None:
         await one.start()
         asker = open_to(one)
         waiting = asyncio.ensure_future(asker.request("t"))
-        await asker.wait_connected(5)
+        await asker.wait_connected(30)
         await asker.close()
         with pytest.raises(TransportClosed):
             await waiting
@@ -249,7 +249,7 @@ async def test_client_id_that_is_no_level() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one, client_id="a/b+c#") as asker:
-            await asker.respond("ask", double).ready(5)
+            await asker.respond("ask", double).ready(30)
             assert (await asker.request("ask", "x")).topic == "replies/a-b-c-"
 
 
@@ -269,7 +269,7 @@ def test_synchronous() -> None:
                 caught.append(type(error))
             return message.text + "!"
 
-        answerer.respond("ask", answer).wait_ready(5)
+        answerer.respond("ask", answer).wait_ready(30)
         reply = asker.request("ask", "hi", timeout=5)
         assert (reply.text, reply.topic, caught) == ("hi!", "mine", [WouldDeadlock])
 
@@ -279,7 +279,7 @@ async def test_giving_up_after_another_has_ended() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one, give_up_after=GiveUpAfter(attempts=1)) as asker:
-            await asker.respond("ask", double).ready(5)
+            await asker.respond("ask", double).ready(30)
             waiting = [asyncio.ensure_future(asker.request("nobody", timeout=30)) for _ in range(2)]
             assert (await asker.request("ask", "x")).text == "xx"
             await one.kill()
@@ -308,7 +308,7 @@ async def test_cancelled_request() -> None:
                 await gate.wait()
                 return message.text
 
-            await asker.respond("ask", answer).ready(5)
+            await asker.respond("ask", answer).ready(30)
             late = asyncio.ensure_future(asker.request("ask", "late"))
             await asked.wait()
             late.cancel()
@@ -316,7 +316,7 @@ async def test_cancelled_request() -> None:
                 await late
             gate.set()
             assert (await asker.request("ask", "next")).text == "next"
-            await asker.drain(5)
+            await asker.drain(30)
             assert (asker._requests._waiting, asker._waits._parked, asker.depth) == ({}, set(), 0)
 
 
@@ -331,11 +331,11 @@ async def test_session_that_goes_on() -> None:
                 await gate.wait()
                 return message.text
 
-            await answerer.respond("ask", answer).ready(5)
+            await answerer.respond("ask", answer).ready(30)
             asking = asyncio.ensure_future(asker.request("ask", "x"))
             while not one.ledger.published("ask"):  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.002)
-            await asker.drain(5)
+            await asker.drain(30)
             one.faults.reset("asker")
             while asker.stats.connections < 2:  # noqa: ASYNC110 - the same
                 await asyncio.sleep(0.002)
@@ -351,15 +351,15 @@ async def test_replies_of_strangers() -> None:
         await one.start()
         async with open_to(one) as asker:
             requests: asyncio.Queue[Message] = asyncio.Queue()
-            await asker.subscribe("ask", requests.put).ready(5)
+            await asker.subscribe("ask", requests.put).ready(30)
             asking = asyncio.ensure_future(asker.request("ask"))
             asked = (await requests.get()).properties
             assert asked is not None
             for data in (b"", None, b"x" * 65535, asked.correlation_data, asked.correlation_data):
                 asker.publish("replies/asker", data or b"", properties=Properties(correlation_data=data))
             assert (await asking).payload == asked.correlation_data
-            await asker.drain(5)
-            async with asyncio.timeout(5):
+            await asker.drain(30)
+            async with asyncio.timeout(30):
                 while len(asker._gate.ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
                     await asyncio.sleep(0.002)
 
@@ -376,7 +376,7 @@ async def test_thousands_at_a_time() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker, open_to(one, client_id="answerer") as answerer:
-            await answerer.respond("ask", answer, concurrency=20).ready(5)
+            await answerer.respond("ask", answer, concurrency=20).ready(30)
             replies = await asyncio.gather(*(asker.request("ask", str(n), timeout=60) for n in range(3000)))
             assert [reply.text for reply in replies] == [str(n) for n in range(3000)]
             assert calls == 3000
@@ -392,8 +392,8 @@ async def test_responder_that_gives_a_coroutine(kind: str) -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker:
-            await asker.respond("ask", answer).ready(5)
-            assert (await asker.request("ask", "x", timeout=5)).text == "xx"
+            await asker.respond("ask", answer).ready(30)
+            assert (await asker.request("ask", "x", timeout=30)).text == "xx"
 
 
 async def test_unsubscribed_by_the_application() -> None:
@@ -401,7 +401,7 @@ async def test_unsubscribed_by_the_application() -> None:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as asker:
-            await asker.respond("ask", double).ready(5)
+            await asker.respond("ask", double).ready(30)
             for _ in range(2):
-                assert (await asker.request("ask", "x", timeout=5)).text == "xx"
+                assert (await asker.request("ask", "x", timeout=30)).text == "xx"
                 asker.unsubscribe("replies/asker")

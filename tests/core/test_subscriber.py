@@ -31,7 +31,7 @@ def with_id(message_id: str) -> Properties:
 
 async def until_settled(transport: AsyncTransport) -> None:
     """Nothing that arrived waits for its acknowledgement any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(transport._gate.ears.acks):  # noqa: ASYNC110 - acknowledgements tell nobody
             await asyncio.sleep(0.002)
 
@@ -56,7 +56,7 @@ async def test_unsubscribed_while_it_is_handled() -> None:
             subscription.unsubscribe()
             await other.get()
             gate.set()
-            await asyncio.wait_for(ended.wait(), 5)
+            await asyncio.wait_for(ended.wait(), 30)
             other.unsubscribe()
             await until_settled(transport)
 
@@ -81,7 +81,7 @@ async def test_closed_while_it_is_handled_after_unsubscribing() -> None:
         await begun.wait()
         subscription.unsubscribe()
         await transport.close()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(cancelled.wait(), 30)
 
 
 async def test_repetition_in_an_ended_subscription() -> None:
@@ -91,10 +91,10 @@ async def test_repetition_in_an_ended_subscription() -> None:
         window = Window()
         async with open_to(one) as mine, open_to(one, client_id="other") as theirs:
             has, waits = (each.subscribe("a", deduplicate=window) for each in (mine, theirs))
-            await has.ready(5)
-            await waits.ready(5)
+            await has.ready(30)
+            await waits.ready(30)
             mine.publish("a", properties=with_id("7"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not (len(mine._gate.ears.acks) and len(theirs._gate.ears.acks)):  # noqa: ASYNC110 - arrivals tell nobody
                     await asyncio.sleep(0.002)
             loser, winner = (waits, has) if len(has._inbox) else (has, waits)
@@ -119,11 +119,11 @@ async def test_iterator_that_does_not_ask_again(ends_with: str) -> None:
         with suppress(ZeroDivisionError):
             async with open_to(one) as transport:
                 subscription = transport.subscribe("a")
-                await subscription.ready(5)
+                await subscription.ready(30)
                 await transport.publish("a", "precious")
                 await iterate(subscription)
         async with open_to(one) as transport:
-            message = await asyncio.wait_for(transport.subscribe("a").get(), 5)
+            message = await asyncio.wait_for(transport.subscribe("a").get(), 30)
             assert message is not None
             assert message.text == "precious"
 
@@ -138,13 +138,13 @@ async def test_iterator_gives_back_what_it_had(ack: str) -> None:
             mine = open_to(one)
             first = mine.subscribe("a", deduplicate=window, ack=ack)
             theirs.publish("a", "kept", retain=True, properties=with_id("7"))
-            assert await asyncio.wait_for(first.get(), 5) is not None
+            assert await asyncio.wait_for(first.get(), 30) is not None
             second = theirs.subscribe("a", deduplicate=window)
-            await second.ready(5)
+            await second.ready(30)
             await theirs.publish("b")
             assert len(second._inbox) == 0
             await mine.close()
-            assert await asyncio.wait_for(second.get(), 5) is not None
+            assert await asyncio.wait_for(second.get(), 30) is not None
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -158,7 +158,7 @@ async def test_handler_that_fails_as_its_transport_is_closed(is_async: bool) -> 
 
         def handle(message: Message) -> None:
             begun.set()
-            closed.wait(5)
+            closed.wait(30)
             transport.accept("b", message.payload, 1, False, None, None)
 
         async def handle_async(message: Message) -> None:
@@ -168,13 +168,13 @@ async def test_handler_that_fails_as_its_transport_is_closed(is_async: bool) -> 
             transport.publish("b", message.payload)
 
         subscription = transport.subscribe("a", handle_async if is_async else handle)
-        await subscription.ready(5)
+        await subscription.ready(30)
         await transport.publish("a", "precious")
         await asyncio.to_thread(begun.wait, 5)
         await transport.close()
         closed.set()
         async with open_to(one) as transport:
-            message = await asyncio.wait_for(transport.subscribe("a").get(), 5)
+            message = await asyncio.wait_for(transport.subscribe("a").get(), 30)
             assert message is not None
             assert message.text == "precious"
     assert dead == []
@@ -188,7 +188,7 @@ async def test_empty_ids() -> None:
             subscription = transport.subscribe("a", deduplicate=True)
             for text in "12":
                 transport.publish("a", text, properties=with_id(""))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 found = [await subscription.get() for _ in range(2)]
             assert [message and message.text for message in found] == ["1", "2"]
 
@@ -218,7 +218,7 @@ async def test_envelope_that_is_broken(found: Any) -> None:
         async with open_to(one, envelope=Nonsense(found)) as transport:
             subscription = transport.subscribe("a")
             transport.publish("a", "as it came")
-            message = await asyncio.wait_for(subscription.get(), 5)
+            message = await asyncio.wait_for(subscription.get(), 30)
             assert message is not None
             assert (message.payload, message.id) == (b"as it came", None)
 
@@ -229,7 +229,7 @@ async def test_waiting_messages_do_not_multiply() -> None:
         await one.start()
         async with open_to(one) as transport:
             subscription = transport.subscribe("a")
-            await subscription.ready(5)
+            await subscription.ready(30)
             for text in "123":
                 await transport.publish("a", text)
             taken = await subscription.get()
@@ -241,7 +241,7 @@ async def test_waiting_messages_do_not_multiply() -> None:
                     await asyncio.sleep(0.002)
                 await transport.publish("b")  # what the session held has come before its acknowledgement
             found = []
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while len(subscription._inbox):
                     message = await subscription.get()
                     assert message is not None
@@ -269,7 +269,7 @@ async def test_unsubscribed_during_an_outage(monkeypatch: pytest.MonkeyPatch) ->
         await two.start()
         async with open_to(Group([one.uri, two.uri], "shared")) as transport:
             subscriptions = [transport.subscribe(f"a/{n:02}") for n in range(20)]
-            await asyncio.gather(*(subscription.ready(5) for subscription in subscriptions))
+            await asyncio.gather(*(subscription.ready(30) for subscription in subscriptions))
             await (one if one.clients else two).kill()
             while transport.is_connected:  # noqa: ASYNC110 - nothing tells
                 await asyncio.sleep(0.002)
@@ -286,13 +286,13 @@ async def test_what_still_comes_after_unsubscribing() -> None:
         await one.start()
         async with open_to(one, receive_maximum=2) as transport, open_to(one, client_id="publisher") as publisher:
             ended, other = transport.subscribe("a/+"), transport.subscribe("b")
-            await ended.ready(5)
+            await ended.ready(30)
             for number in range(20):
                 publisher.publish(f"a/{number}")
             await publisher.publish("b")
             assert await ended.get() is not None
             ended.unsubscribe()
-            assert await asyncio.wait_for(other.get(), 5) is not None
+            assert await asyncio.wait_for(other.get(), 30) is not None
             other.unsubscribe()
             await until_settled(transport)
 
@@ -310,7 +310,7 @@ async def test_retained_messages_and_windows() -> None:
             await transport.publish("a", "kept", retain=True, properties=with_id("7"))
             for _ in range(3):
                 subscription = transport.subscribe("a", handle)
-                await subscription.ready(5)
+                await subscription.ready(30)
                 await transport.publish("b")
                 await until_settled(transport)
                 subscription.unsubscribe()
@@ -329,7 +329,7 @@ async def test_shared_subscriptions_and_windows() -> None:
 
         async with open_to(one) as mine, open_to(one, client_id="other") as theirs:
             for each in (mine, theirs):
-                await each.subscribe("$share/g/a", handle, deduplicate=window, concurrency=3).ready(5)
+                await each.subscribe("$share/g/a", handle, deduplicate=window, concurrency=3).ready(30)
             for number in [*range(20), *range(20)]:
                 await mine.publish("a", str(number), properties=with_id(str(number)))
             await until_settled(mine)
@@ -350,8 +350,8 @@ async def test_handler_that_closes_its_transport() -> None:
 
         transport.subscribe("a", handle)
         transport.publish("a")
-        await asyncio.wait_for(after.wait(), 5)
-        async with asyncio.timeout(5):
+        await asyncio.wait_for(after.wait(), 30)
+        async with asyncio.timeout(30):
             while one.clients:  # noqa: ASYNC110 - the broker tells nobody
                 await asyncio.sleep(0.002)
 
@@ -363,12 +363,12 @@ async def test_qos_0_before_it_is_claimed(monkeypatch: pytest.MonkeyPatch, kept:
     async with Broker() as one:
         await one.start()
         async with open_to(one) as first:
-            await first.subscribe("early/#", qos=0).ready(5)
+            await first.subscribe("early/#", qos=0).ready(30)
         async with open_to(one) as again, open_to(one, client_id="writer") as writer:
-            await again.wait_connected(5)
+            await again.wait_connected(30)
             for number in range(5):
                 await writer.publish("early/1", str(number), qos=0)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while again.stats.received < 5:  # noqa: ASYNC110 - an arrival that nobody wants tells nobody
                     await asyncio.sleep(0.002)
             messages = again.subscribe("early/#", qos=0)

@@ -39,7 +39,7 @@ def waits(transport: AsyncTransport) -> list[Callable[[], Coroutine[Any, Any, ob
 
 async def wait_for(work: Awaitable[object]) -> object:
     """What *work* gives, within a bound."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await work
 
 
@@ -61,7 +61,7 @@ async def test_what_a_plain_handler_may_do(switchgear_broker: ThreadedBroker) ->
 
         subscription = transport.subscribe("question", handle)
         transport.subscribe("reply", reply)
-        await transport.wait_connected(5)
+        await transport.wait_connected(30)
         await transport.publish("question", "1")
         assert await wait_for(replies.get()) == b"1"
         await transport.publish("question", "2")
@@ -72,10 +72,10 @@ async def test_what_a_plain_handler_may_do(switchgear_broker: ThreadedBroker) ->
 async def test_other_thread_while_all_is_quiet(switchgear_broker: ThreadedBroker) -> None:
     """What another thread publishes, or wants, comes about at once, and not when the loop happens to wake."""
     async with switchgear.aio.connect(switchgear_broker.uri, client_id="c", keepalive=0) as transport:
-        await transport.wait_connected(5)
-        await asyncio.to_thread(lambda: transport.publish("t", "x").wait(5))
+        await transport.wait_connected(30)
+        await asyncio.to_thread(lambda: transport.publish("t", "x").wait(30))
         await asyncio.to_thread(transport.reconnect, "another thread wants it")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while transport.stats.connections < 2 or not transport.is_connected:  # noqa: ASYNC110 - statistics tell nobody
                 await asyncio.sleep(0.01)
 
@@ -83,7 +83,7 @@ async def test_other_thread_while_all_is_quiet(switchgear_broker: ThreadedBroker
 async def test_other_thread(switchgear_broker: ThreadedBroker) -> None:
     """What cannot be done from another thread is refused with the way out, changes nothing, and the transport goes on."""
     async with switchgear.aio.connect(switchgear_broker.uri, client_id="c", protocol="5") as transport:
-        await transport.wait_connected(5)
+        await transport.wait_connected(30)
         subscription = transport.subscribe("s")
         delivery = transport.publish("t", "before")
 
@@ -94,7 +94,7 @@ async def test_other_thread(switchgear_broker: ThreadedBroker) -> None:
             for wait in (*waits(transport), transport.close, subscription.get):
                 with pytest.raises(WrongLoop, match="run_coroutine_threadsafe"):
                     asyncio.run(wait_for(wait()))
-            delivery.wait(5)
+            delivery.wait(30)
 
         await asyncio.to_thread(elsewhere)
         await delivery
@@ -190,7 +190,7 @@ def test_thread_that_waits_when_the_loop_ends(monkeypatch: pytest.MonkeyPatch) -
 
     threads: list[threading.Thread] = []
     transport = asyncio.run(main())
-    threads[0].join(5)
+    threads[0].join(30)
     assert said
     assert "event loop" in said[0]
     transport.close_now()
@@ -221,7 +221,7 @@ asyncio.run(main())
 def test_unclosed_outbox_is_written(tmp_path: Path) -> None:
     """An asyncio program that ends in order without closing its transport loses nothing that its durable outbox accepted."""
     path = str(tmp_path / "outbox")
-    done = subprocess.run([sys.executable, "-I", "-c", UNCLOSED, path], capture_output=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", UNCLOSED, path], capture_output=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     with switchgear.connect(DEAD, client_id="c", outbox=path) as following:
         assert following.depth == 1000
