@@ -58,7 +58,7 @@ class Crt:
 
     def settings(self, **changes: Any) -> DriverSettings:
         """Settings of a transport, with *changes*."""
-        values = {"client_id": "c", "protocol": "5", "keepalive": 60, "connect_timeout": 5.0}
+        values = {"client_id": "c", "protocol": "5", "keepalive": 60, "connect_timeout": 30.0}
         return DriverSettings(**{**values, **changes})
 
     def driver(self, options: Options | None = None, **changes: Any) -> CrtDriver:
@@ -74,7 +74,7 @@ class Crt:
     ) -> CrtConnection:
         """Dial and CONNECT."""
         link = await driver.dial(endpoint)
-        values = {"clean_start": True, "keeps_session": False, "timeout": 5.0, **request}
+        values = {"clean_start": True, "keeps_session": False, "timeout": 30.0, **request}
         asked = ConnectRequest(endpoint=endpoint, **values)
         return await driver.connect(link, asked, listener or DeafListener())
 

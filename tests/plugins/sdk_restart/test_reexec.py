@@ -50,7 +50,7 @@ class Run:
             env=os.environ | {"SWITCHGEAR_DISABLE_PLUGINS": ",".join({"activemq", "awscrt", "iot_dns"} - {driver})},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=60 + 10 * restarts,
             check=False,
         )
         self.arguments = arguments
@@ -95,7 +95,7 @@ def check(run: Run, restarts: int) -> None:
     assert run.overlaps() == []
 
 
-@pytest.mark.timeout(20 + 3 * RESTARTS)
+@pytest.mark.timeout(120 + 10 * RESTARTS)
 def test_again_and_again(tmp_path: Path) -> None:
     """After 50 re-executions in a row no message is missing, no descriptor or thread more is there, no connection is left."""
     with ThreadedBroker() as broker:

@@ -100,17 +100,17 @@ def main(uri: str, folder: str, restarts: str, driver: str = "paho", options: st
         keepalive=0,
         protocol="5",
     ) as transport:
-        transport.wait_connected(20)
+        transport.wait_connected(60)
         if number < int(restarts):
             publish("well")
-            transport.drain(20)
+            transport.drain(60)
             transport._on_loop(wedge.on)
             publish("wedged")
             while "are used up" not in transport.explain():  # it is replaced here
                 time.sleep(0.02)
             os._exit(USED_UP)
         publish("at last")
-        transport.drain(20)
+        transport.drain(60)
     kept.close()
     accepted.close()
 
