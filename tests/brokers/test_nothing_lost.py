@@ -59,6 +59,12 @@ class Publisher:
         """How many messages were sent and are not yet acknowledged."""
         return sum(delivery.state is switchgear.DeliveryState.SENT for delivery in self.accepted[-500:])
 
+    def wait_on_their_way(self) -> None:
+        """Return when a frozen broker has some that it will not read, or the connection was lost before."""
+        wait_until(
+            lambda: self.on_their_way >= BURST or not self._transport.is_connected, lambda: "nothing is on its way"
+        )
+
     def arrived(self, *ledgers: Ledger) -> list[tuple[int, int, int]]:
         """Number of the ledger, of the connection and of the message, for each of ours that a broker wrote down."""
         return [
@@ -115,7 +121,7 @@ def test_twenty_kills_of_brokers_that_share_nothing(mosquitto: Start) -> None:
                     if turn % 2:  # so that some messages die with it, sent and never read
                         victim.freeze()
                         time.sleep(rng.uniform(0.02, 0.1))
-                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
+                        publisher.wait_on_their_way()
                     unanswered += publisher.on_their_way
                     victim.kill()
                     if rng.random() < 0.5:
@@ -159,7 +165,7 @@ def test_ten_kills_of_brokers_with_mutual_tls_on_awscrt(mosquitto: Start, tls_fi
                     if turn % 2:
                         victim.freeze()
                         time.sleep(rng.uniform(0.02, 0.1))
-                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
+                        publisher.wait_on_their_way()
                     unanswered += publisher.on_their_way
                     victim.kill()
                 victim.start()
@@ -220,7 +226,7 @@ def test_ten_kills_of_an_active_standby_pair(activemq_pair: ActiveMQPair) -> Non
                     if turn % 2:
                         pair.freeze(victim)
                         time.sleep(rng.uniform(0.02, 0.1))
-                        wait_until(lambda: publisher.on_their_way >= BURST, transport.explain)
+                        publisher.wait_on_their_way()
                     unanswered += publisher.on_their_way
                     pair.kill(victim)
                     pair.start_broker(victim)

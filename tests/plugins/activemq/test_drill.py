@@ -7,7 +7,7 @@ import pytest
 from attrs import define, evolve, field
 from rich.console import Console
 from switchgear import AsyncTransport, GiveUpAfter, Profile, SubscriptionRefused, SwitchgearError
-from switchgear.testing import Broker, MemoryNetwork, Store, run_virtual
+from switchgear.testing import Broker, InlineRunner, MemoryNetwork, Store, run_virtual
 from switchgear_activemq.amazon_mq import drill_screen
 from switchgear_activemq.amazon_mq.aws import AwsRefused, AwsUnavailable
 from switchgear_activemq.amazon_mq.drill import Drill, DrillPlan, NothingArrives
@@ -49,6 +49,11 @@ def plan(**changes: object) -> DrillPlan:
     return evolve(made, **changes)  # type: ignore[arg-type]  # a test's shorthand
 
 
+def connected_by(network: MemoryNetwork) -> Callable[[Profile], AsyncTransport]:
+    """Makes transports without threads: the clock would not wait for one that hears of an outage."""
+    return lambda profile: AsyncTransport(profile, make_driver=network.make_driver, runner=InlineRunner())
+
+
 def perform(
     *,
     authorize: Callable[[str | None, str, str], bool] | None = None,
@@ -65,9 +70,7 @@ def perform(
         network = MemoryNetwork({"a:1883": a, "b:1883": b})
         async with a, b:
             aim = PairTarget(a, b, **(target or {}))  # type: ignore[arg-type]  # a test's shorthand
-            drill = Drill(
-                plan(**changes), aim, lambda profile: AsyncTransport(profile, make_driver=network.make_driver)
-            )
+            drill = Drill(plan(**changes), aim, connected_by(network))
             ending = asyncio.Event()
             if ending_after is not None:
                 asyncio.get_running_loop().call_later(ending_after, ending.set)
@@ -178,7 +181,7 @@ def _with(kind: type[PairTarget]) -> Drill:
         a, b = Broker(name="a", store=store), Broker(name="b", store=store, standby=True)
         network = MemoryNetwork({"a:1883": a, "b:1883": b})
         async with a, b:
-            drill = Drill(plan(), kind(a, b), lambda profile: AsyncTransport(profile, make_driver=network.make_driver))
+            drill = Drill(plan(), kind(a, b), connected_by(network))
             await drill.perform(asyncio.Event())
             return drill
 
@@ -213,9 +216,7 @@ def test_nobody_answers() -> None:
     async def main() -> None:
         network = MemoryNetwork({"a:1883": Broker(standby=True), "b:1883": Broker(standby=True)})
         target = PairTarget(Broker(), Broker())
-        await Drill(plan(), target, lambda profile: AsyncTransport(profile, make_driver=network.make_driver)).perform(
-            asyncio.Event()
-        )
+        await Drill(plan(), target, connected_by(network)).perform(asyncio.Event())
 
     with pytest.raises(SwitchgearError, match="refused"):
         run_virtual(main())

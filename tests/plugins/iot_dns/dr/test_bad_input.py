@@ -141,7 +141,7 @@ def test_no_jinja2(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch
     """Without jinja2 a switch ends in a traceback with the lock held, or is not made at all."""
     monkeypatch.setitem(sys.modules, "jinja2", None)
     report._template.cache_clear()
-    path = bench.write(waits="resolvers = 0\ncanary = 5\nverify = 5")
+    path = bench.write(waits="resolvers = 0\ncanary = 60\nverify = 60")
     code = main(["dr", "apply", "west", "--yes", "--file", str(path)])
     told = capsys.readouterr()
     assert code == 0

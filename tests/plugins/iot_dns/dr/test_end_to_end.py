@@ -6,7 +6,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -60,6 +59,7 @@ class Lab:
     transports: dict[str, switchgear.Transport] = field(factory=dict)
     published: dict[str, int] = field(factory=dict)
     stop: threading.Event = field(factory=threading.Event)
+    publishing: threading.Thread = field(init=False)
 
     def where(self) -> dict[str, list[str]]:
         return {region: sorted(broker.clients) for region, broker in self.brokers.items()}
@@ -121,7 +121,7 @@ def lab(bench: Bench, authority: Authority) -> Iterator[Lab]:
                 f'data_endpoint = "{bench.aws.url}"\nhandshake_to = "{PLACES[region]}:{port}"'
             )
         bench.clients = DEVICES
-        bench.more["waits"] = "resolvers = 0\ncanary = 15\nverify = 15\nrequest = 5"
+        bench.more["waits"] = "resolvers = 0\ncanary = 60\nverify = 60\nrequest = 30"
         bench.write()
         made = Lab(bench, brokers, port)
         for name, devices in DEVICES.items():
@@ -137,14 +137,14 @@ def lab(bench: Bench, authority: Authority) -> Iterator[Lab]:
                     )
                 )
         for transport in made.transports.values():
-            transport.wait_connected(20)
-        publishing = threading.Thread(target=made.publish)
-        publishing.start()
+            transport.wait_connected(60)
+        made.publishing = threading.Thread(target=made.publish)
+        made.publishing.start()
         try:
             yield made
         finally:
             made.stop.set()
-            publishing.join()
+            made.publishing.join()
 
 
 def listen(brokers: dict[str, ThreadedBroker], context: ssl.SSLContext) -> int:
@@ -173,9 +173,9 @@ def test_every_mode_in_turn_and_back(lab: Lab, capsys: pytest.CaptureFixture[str
     lab.dr("rollback")
     assert lab.where() == lab.wanted("swapped")
     lab.stop.set()
-    time.sleep(0.05)  # a publish that is under way
+    lab.publishing.join()
     for transport in lab.transports.values():
-        transport.drain(20)
+        transport.drain(60)
     for device, count in lab.published.items():
         assert lab.arrived(device) == set(range(count)), device
     closed = [each for broker in lab.brokers.values() for each in broker.ledger.entries if isinstance(each, Closed)]
