@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from switchgear_sdk_restart.program import STARTED_IN, directory
@@ -19,12 +21,18 @@ VARIABLE: Final = "SWITCHGEAR_SDK_RESTARTS"
 MOST_DESCRIPTORS: Final = 65536
 """How far to look where the system does not list what is open."""
 
+FLUSH: Final = 2.0
+"""Seconds that the log and the standard streams may take; whoever reads their pipe may hang."""
+
+_TIMERS: Final = tuple(getattr(signal, name) for name in dir(signal) if name.startswith("ITIMER_"))
+
 
 def reexec(restarts: str) -> NoReturn:
     """Execute this process again: its interpreter, all of its arguments, its environment and directory.
 
     Every descriptor but the standard three is closed by it: aws-c-io leaves its sockets inheritable, so that an exec
-    would keep the old connection open, silent, in the new image (seen; its O_CLOEXEC goes to the wrong call).
+    would keep the old connection open, silent, in the new image (seen; its O_CLOEXEC goes to the wrong call). Timers of
+    ``signal.alarm`` are stopped: an exec keeps them, and takes their handlers, so that they would kill the new image (seen).
 
     Raises:
         OSError: it cannot be executed; all is as it was.
@@ -32,6 +40,7 @@ def reexec(restarts: str) -> NoReturn:
     _flush()
     before = directory()
     changed = close_on_exec()
+    timers = [(timer, *signal.setitimer(timer, 0)) for timer in _TIMERS]
     try:
         if STARTED_IN is not None:
             os.chdir(STARTED_IN)
@@ -40,6 +49,8 @@ def reexec(restarts: str) -> NoReturn:
             sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, VARIABLE: restarts}
         )
     finally:  # it failed
+        for timer, seconds, interval in timers:
+            signal.setitimer(timer, seconds, interval)
         for descriptor in changed:
             with contextlib.suppress(OSError):  # closed meanwhile
                 os.set_inheritable(descriptor, True)
@@ -72,7 +83,14 @@ def _open_descriptors() -> Iterator[int]:
 
 
 def _flush() -> None:
-    """Write out what is buffered of the log and of the standard streams."""
-    for flush in (*(handler.flush for handler in logging.root.handlers), sys.stdout.flush, sys.stderr.flush):
+    """Write out what is buffered of the log and of the standard streams, in `FLUSH` seconds."""
+    thread = threading.Thread(target=_flush_all, name="switchgear-flush", daemon=True)
+    with contextlib.suppress(RuntimeError):  # the system has no thread for us
+        thread.start()
+        thread.join(FLUSH)
+
+
+def _flush_all() -> None:
+    for each in (*logging.root.handlers, sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # closed, or None: there is nobody left to be told
-            flush()
+            each.flush()
