@@ -5,7 +5,7 @@ import switchgear
 from switchgear.testing import ThreadedBroker
 
 file = Path("somebody-works-on-the-broker")
-options = {"nightshift": {"file": str(file), "check_every": 0.1}}
+options = {"nightshift": {"file": str(file), "check_every": 3}}
 with (
     ThreadedBroker() as broker,
     switchgear.connect(broker.uri, plugins=["nightshift"], plugin_options=options) as transport,

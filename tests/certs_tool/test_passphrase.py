@@ -100,7 +100,7 @@ def on_a_terminal(folder: Path, arguments: list[str], typed: list[str]) -> tuple
         env=os.environ | {"TERM": "dumb"},
     )
     os.close(other)
-    shown, answers, deadline = b"", list(typed), time.monotonic() + 30
+    shown, answers, deadline = b"", list(typed), time.monotonic() + 100
     while time.monotonic() < deadline:
         if not select.select([main], [], [], 1)[0]:
             continue
@@ -114,7 +114,7 @@ def on_a_terminal(folder: Path, arguments: list[str], typed: list[str]) -> tuple
         if answers and shown.rstrip(b" ").endswith(b":"):
             os.write(main, answers.pop(0).encode() + b"\n")
     os.close(main)
-    return process.wait(10), shown.decode()
+    return process.wait(100), shown.decode()
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:

@@ -179,11 +179,11 @@ def test_two_runs_take_turns(tmp_path: Path) -> None:
     thread = threading.Thread(target=second)
     with changing(tmp_path) as change:
         thread.start()
-        assert entered.wait(10)
+        assert entered.wait(60)
         thread.join(0.05)
         assert thread.is_alive()
         change.put("x.crt", b"certificate")
-    thread.join(10)
+    thread.join(60)
     assert found == [b"certificate"]
 
 

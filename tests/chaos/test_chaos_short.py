@@ -12,7 +12,7 @@ from switchgear.testing.processes import BrokerMissing, find_mosquitto
 
 RUN = Path(__file__).with_name("run.py")
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _needs_mosquitto() -> None:
 def chaos(*arguments: str) -> tuple[dict[str, Any], str]:
     """What a run says as JSON, and on stderr."""
     done = subprocess.run(
-        [sys.executable, str(RUN), "--json", *arguments], capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, str(RUN), "--json", *arguments], capture_output=True, text=True, check=False, timeout=560
     )
     assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

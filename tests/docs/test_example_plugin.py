@@ -63,7 +63,7 @@ def run(arguments: list[str], folder: Path) -> str:
     names = ("PATH", "HOME", "LANG", "TMPDIR")
     environment = {name: os.environ[name] for name in names if name in os.environ}
     ended = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=100, check=False
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout

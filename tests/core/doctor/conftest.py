@@ -60,7 +60,7 @@ class Bench:
         """As getaddrinfo does it, from the DNS server."""
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = [dns.nameserver.Do53Nameserver(self.names.host, self.names.port)]
-        resolver.lifetime = 1.0
+        resolver.lifetime = 20.0
         try:
             answer = await resolver.resolve(host, "A")
         except dns.resolver.NXDOMAIN:
@@ -75,8 +75,8 @@ class Bench:
     async def look(self, where: Any, *, asker: Asker | None = None, wishes: Any = None, **options: Any) -> Report:
         """What the doctor says; the zone's own server is the DNS server too unless *asker* says otherwise."""
         own = (self.names.host, self.names.port)
-        asked = asker or Asker(recursive=(own,), authority_port=self.names.port, timeout=1.0)
-        settings = {"timeout": 2.0, "asker": asked, "lookup": self.lookup, **(wishes or {})}
+        asked = asker or Asker(recursive=(own,), authority_port=self.names.port, timeout=20.0)
+        settings = {"timeout": 20.0, "asker": asked, "lookup": self.lookup, **(wishes or {})}
         return await examine(Profile.of(where, **options), registry(), Wishes(**settings))
 
     def line(self, report: Report, check: str, endpoint: str = "") -> Finding:

@@ -133,7 +133,7 @@ async def test_one_address_of_two(bench: Any) -> None:
 async def test_a_silent_port(bench: Any, silent_port: int) -> None:
     """A port that accepts and says nothing fails at CONNACK, or, asked for TLS, at the handshake, within the bound."""
     async with bench() as b:
-        wishes = {"timeout": 0.3}
+        wishes = {"timeout": 1.0}
         plain = await b.look(f"mqtt://127.0.0.1:{silent_port}", wishes=wishes)
         secure = await b.look(f"mqtts://127.0.0.1:{silent_port}", wishes=wishes, tls=b.tls())
     line = b.line(plain, "mqtt.connect")
@@ -444,8 +444,8 @@ async def test_a_publish_that_is_not_allowed(bench: Any) -> None:
             assert "closed the connection after PUBLISH" in line.found
             broker.faults.clear()
             broker.faults.withhold_acks()
-            line = b.line(await b.look(broker.uri, wishes={"timeout": 0.3}), "mqtt.round_trip")
-            assert (line.verdict, line.found) == (Verdict.FAIL, "no PUBACK in 0.3 s")
+            line = b.line(await b.look(broker.uri, wishes={"timeout": 1.0}), "mqtt.round_trip")
+            assert (line.verdict, line.found) == (Verdict.FAIL, "no PUBACK in 1 s")
 
 
 async def test_no_round_trip(bench: Any) -> None:
@@ -464,7 +464,7 @@ async def test_websockets(bench: Any) -> None:
         await broker.start(websocket=True)
         await plain.start()
         assert (await b.look(broker.uri)).verdict is Verdict.PASS
-        line = b.line(await b.look(f"ws://127.0.0.1:{plain.port}"), "mqtt.connect")
+        line = b.line(await b.look(f"ws://127.0.0.1:{plain.port}", wishes={"timeout": 2.0}), "mqtt.connect")
         assert line.verdict is Verdict.FAIL
         assert "WebSocket" in line.found
 
