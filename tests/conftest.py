@@ -12,6 +12,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 from switchgear.hook_runner import shared_runner
 from switchgear.workers import HANDLERS, LOOKUPS, SECRETS
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest.register_assert_rewrite("switchgear.testing.driver_contract")
+
+# Without it an example that takes 200 ms fails, and so do inputs that are made slowly: on a busy machine any of them.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 GRACE = 30.0
 """Seconds that idle threads of our pools get to end; they are told to be idle for 5 ms only."""

@@ -193,7 +193,7 @@ def test_constraints(host: str, address: str) -> None:
                 CONSTRAINED.server(text, now=NOW)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(intermediate=st.booleans(), wanted=st.lists(hosts, min_size=1, max_size=3, unique=True), other=hosts)
 def test_handshakes(*, intermediate: bool, wanted: list[str], other: str, handshake: Callable[..., str]) -> None:
     """A TLS client of Python's takes the server under each of its names and under no other."""
