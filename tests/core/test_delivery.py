@@ -41,7 +41,7 @@ class Waiter(threading.Thread):
         self._call = call
         self.start()
         while not waits._parked and self.is_alive():
-            pass
+            time.sleep(0.0005)
 
     def run(self) -> None:
         try:
@@ -50,7 +50,7 @@ class Waiter(threading.Thread):
             self.result = error
 
     def outcome(self) -> object:
-        self.join(5)
+        self.join(60)
         return self.result
 
 
@@ -281,7 +281,7 @@ def test_no_lost_wake_up() -> None:
     def wait_for_all() -> None:
         for delivery in deliveries:
             try:
-                delivery.wait(5)
+                delivery.wait(60)
             except TimeoutError:
                 late.append(delivery)
 
@@ -293,6 +293,6 @@ def test_no_lost_wake_up() -> None:
         delivery._set(S.STORED)
         delivery._set(S.ACKNOWLEDGED)
     for thread in threads:
-        thread.join(30)
+        thread.join(100)
     assert late == []
     assert waits._parked == set()
