@@ -14,6 +14,7 @@ from switchgear.testing.wedge import Wedge
 
 if TYPE_CHECKING:
     from switchgear.drivers.base import Driver, DriverSettings, Filter
+    from switchgear.testing import VirtualLoop
 
 
 def on(script: Script, wedge: Wedge, **options: Any) -> AsyncTransport:
@@ -124,6 +125,59 @@ def test_silence_where_nothing_is_due_proves_nothing(what: str) -> None:
                 if what == "messages come":
                     script.connections[0].receive("news")
             assert len(script.connections) == 1
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("step", [Step.DIAL, Step.CONNECT])
+def test_an_attempt_while_the_loop_stood_still_is_not_silent(step: Step) -> None:
+    """A process that was stopped, or whose loop was blocked, during an attempt hears of the driver's own deadline."""
+    script = Script().then(step, Hang())
+
+    async def main() -> None:
+        async with on(script, Wedge(), connect_timeout=2) as transport:
+            await asyncio.sleep(1)
+            cast("VirtualLoop", asyncio.get_running_loop()).jump(500)
+            await transport.wait_connected(60)
+            cause = Cause.CONNECT_TIMEOUT if step is Step.DIAL else Cause.CONNACK_TIMEOUT
+            assert [cause.value in line for line in endings(transport)] == [True]
+
+    run_virtual(main())
+
+
+def test_an_attempt_is_found_silent_after_a_standstill() -> None:
+    """A driver that is wedged is found out on a loop that stood still once, at most one connect timeout later."""
+    script, wedge = Script(), Wedge(is_lasting=True)
+
+    async def main() -> None:
+        async with on(script, wedge, connect_timeout=2) as transport:
+            wedge.on()
+            await asyncio.sleep(1)
+            cast("VirtualLoop", asyncio.get_running_loop()).jump(500)
+            await asyncio.sleep(10.1)
+            assert "kept no deadline of its own in 10 s" in str(transport.last_error)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("is_wedged", [False, True])
+def test_a_connection_while_the_loop_stood_still_is_not_silent(is_wedged: bool) -> None:  # noqa: FBT001 - a parameter
+    """What was due before a standstill is waited for anew: a driver that works lives on, a wedged one is found out."""
+    script, wedge = Script().then(Step.SEND, Accept(after=900)), Wedge()
+
+    async def main() -> None:
+        async with on(script, wedge) as transport:
+            await transport.wait_connected(1)
+            delivery = transport.publish("a")
+            await asyncio.sleep(1)
+            if is_wedged:
+                wedge.on()
+            cast("VirtualLoop", asyncio.get_running_loop()).jump(500)
+            await asyncio.sleep(60)
+            assert transport.is_connected
+            await asyncio.sleep(440)
+            assert delivery.done() is not is_wedged
+            assert [Cause.DRIVER_SILENT.value in line for line in endings(transport)][:1] == [True] * is_wedged
 
     run_virtual(main())
 

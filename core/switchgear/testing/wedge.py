@@ -57,9 +57,9 @@ class WedgeableDriver:
     def wedge(self) -> None:
         """From now on nothing is done and nothing is told."""
         if not self.is_wedged:
-            self.is_wedged = True
             for connection in self._connections:
                 connection.stuck = connection.in_flight
+            self.is_wedged = True
 
     async def dial(self, endpoint: Endpoint) -> Link:
         """See `switchgear.drivers.base.Driver`."""
