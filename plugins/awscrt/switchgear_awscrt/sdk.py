@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import threading
 from typing import Any, Final
 
@@ -44,13 +45,23 @@ class Stack:
 _current: Final[list[Stack]] = []
 """The stack that new connections use, when there is one."""
 
+_users: Final[set[int]] = set()
+"""The process in which a stack was first made; a child of fork finds its parent here."""
+
 
 def sdk() -> Sdk:
     """The SDK.
 
     Raises:
-        InvalidOption: it is not installed, or cannot be loaded; the message says what to install.
+        InvalidOption: it is not installed, or cannot be loaded; the message says what to install. Or this process was
+            forked from one that had used it: its threads are gone here, and new ones hang (seen; awscrt's README).
     """
+    if _users - {os.getpid()}:
+        why = (
+            f"'awscrt' was used in process {min(_users)}, from which this one was forked, and AWS's SDK does not survive a fork; "
+            "start the child with the 'spawn' method, or fork before anything connects, or choose driver='paho'"
+        )
+        raise InvalidOption("driver", why)
     with _ONCE:
         return _sdk()
 
@@ -61,6 +72,7 @@ def stack() -> Stack:
     with _ONCE:
         if not _current:
             group = made.io.EventLoopGroup(THREADS)
+            _users.add(os.getpid())
             _current.append(Stack(group, made.io.ClientBootstrap(group, made.io.DefaultHostResolver(group))))
         return _current[0]
 

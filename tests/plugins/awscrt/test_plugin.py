@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import switchgear_awscrt
 from switchgear import Will
 from switchgear.drivers.base import DriverSettings
 from switchgear.errors import InvalidOption
+from switchgear.testing import ThreadedBroker
 from switchgear.testing.broker import Broker
 from switchgear_awscrt import sdk as door
 
@@ -55,6 +57,35 @@ def test_broken_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip install awsiotsdk" in text
     assert "awscrt" in text
     assert "\n" not in text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_of_a_process_that_used_it() -> None:
+    """In a child of a process that has connected, the driver is refused; it would hang there. In the parent it works on."""
+    program = (
+        "import os, sys, switchgear\n"
+        "def connect(name): return switchgear.connect(sys.argv[1], client_id=name, driver='awscrt', protocol='5')\n"
+        "if os.fork() == 0:\n"  # before it was used
+        "    with connect('early') as transport: transport.wait_connected(30)\n"
+        "    sys.exit()\n"
+        "os.wait()\n"
+        "with connect('parent') as transport:\n"
+        "    transport.wait_connected(30)\n"
+        "    if os.fork() == 0:\n"
+        "        try: connect('late')\n"
+        "        except switchgear.InvalidOption as error: print(error)\n"
+        "        sys.stdout.flush()\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    transport.publish('a', qos=1).wait(30)\n"
+    )
+    with ThreadedBroker() as broker:
+        done = subprocess.run(
+            [sys.executable, "-c", program, broker.uri], capture_output=True, text=True, timeout=100, check=True
+        )
+        assert [entry.client_id for entry in broker.ledger.connects()] == ["early", "parent"]
+    assert "does not survive a fork; start the child with the 'spawn' method" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 def test_other_names() -> None:
