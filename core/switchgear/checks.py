@@ -5,6 +5,7 @@ Each refuses with `InvalidOption`, naming the option, the value (credentials hid
 
 from __future__ import annotations
 
+import inspect
 import math
 import reprlib
 from typing import TYPE_CHECKING, Any, Final
@@ -113,9 +114,18 @@ def one_of(*values: str, optional: bool = False) -> Validator:
 
 
 def function(_: object, attribute: Attribute[Any], value: object) -> None:
-    """Refuse what is neither callable nor None."""
+    """Refuse what is neither callable nor None, and generator functions."""
     if value is not None and not callable(value):
         raise InvalidOption(attribute.name, f"{show(value)} is not callable; give a function, or None")
+    if value is not None:
+        no_generator_function(attribute.name, value)
+
+
+def no_generator_function(name: str, handler: Callable[..., object]) -> None:
+    """Refuse, as the option *name*, what makes a generator when it is called: nobody would run a line of it."""
+    for called in (handler, type(handler).__call__):
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise InvalidOption(name, "calling a generator function runs nothing of it; take the yield out")
 
 
 def kind(wanted: type, *, optional: bool = True) -> Validator:

@@ -251,14 +251,6 @@ def is_coroutine_function(handler: Callable[..., object] | None) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
-def is_generator_function(handler: Callable[..., object]) -> bool:
-    """Whether calling *handler* only makes a generator, of which nobody would run a line."""
-    return any(
-        inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-        for function in (handler, type(handler).__call__)
-    )
-
-
 def _let_us_end_it(error: BaseException) -> None:
     """Raise where it is the transport, or Ctrl-C, that ends this task, not something that a handler raised or awaited."""
     if is_interrupt(error):

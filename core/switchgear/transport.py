@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from switchgear import events as ev
 from switchgear import process_restart
 from switchgear.acceptance import Acceptance, Payload, check_ids, unsupported_qos
+from switchgear.checks import no_generator_function
 from switchgear.deadline import Deadline
 from switchgear.drivers.base import DriverSettings, Filter
 from switchgear.ears import EventCallback
@@ -25,7 +26,6 @@ from switchgear.errors import (
     TransportClosed,
 )
 from switchgear.gate import Gate
-from switchgear.handling import is_generator_function
 from switchgear.manager import ConnectionManager
 from switchgear.message import (
     Message,
@@ -397,8 +397,8 @@ class AsyncTransport:
             raise InvalidOption("ack", f"{ack!r} is unknown", valid=ACKS)
         if handler is not None and not callable(handler):
             raise InvalidOption("handler", f"a {type(handler).__name__} cannot be called")
-        if handler is not None and is_generator_function(handler):
-            raise InvalidOption("handler", "calling a generator function runs nothing of it; take the yield out")
+        if handler is not None:
+            no_generator_function("handler", handler)
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
             raise InvalidOption("concurrency", f"{concurrency!r} is no whole number of at least 1")
         if not isinstance(ordered, bool):
@@ -478,6 +478,7 @@ class AsyncTransport:
         self._check_requests("respond()")
         if not callable(answer):
             raise InvalidOption("answer", f"a {type(answer).__name__} cannot be called")
+        no_generator_function("answer", answer)
         handler = Responder(self, answer).handler()
         return self.subscribe(topic_filter, handler, qos=qos, concurrency=concurrency, deduplicate=False)
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,9 @@ from switchgear.message import Will
 from switchgear.profile import OPTIONS, OutboxLimits, Profile
 from switchgear.secrets import Secret, env
 from switchgear.tls import TLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 URI = "mqtt://broker.example"
 
@@ -197,6 +201,19 @@ def test_wrong_values_are_refused(name: str, value: object) -> None:
     with pytest.raises(InvalidOption) as caught:
         of(URI, **{name: value})
     assert caught.value.name.split(".")[0] == name
+
+
+def _yielding(_: object) -> Iterator[None]:
+    """A generator function, as one writes by mistake."""
+    yield
+
+
+@pytest.mark.parametrize("name", ["dead_letter", "on_event"])
+@pytest.mark.parametrize("function", [_yielding, functools.partial(_yielding)])
+def test_functions_that_yield_are_refused(name: str, function: object) -> None:
+    """A generator function is taken, and each message or event handed to it is gone without a line of it being run."""
+    with pytest.raises(InvalidOption, match=rf"^option '{name}': calling a generator function runs nothing of it"):
+        of(URI, **{name: function})
 
 
 @pytest.mark.parametrize("where", [None, 5, [], (), "", "  ", [5], [[URI]], {"a": URI}, b"mqtt://h", [URI, ""]])

@@ -235,6 +235,8 @@ async def test_wrong_arguments() -> None:
                 await asker.request("t/#")
             with pytest.raises(InvalidOption, match="answer"):
                 asker.respond("t", "yes")  # type: ignore[arg-type]  # the same
+            with pytest.raises(InvalidOption, match="'answer': calling a generator function runs nothing of it"):
+                asker.respond("t", lambda message: (yield message))
         async with open_to(one, protocol="3.1.1") as asker:
             with pytest.raises(InvalidOption, match="protocol='5'"):
                 await asker.request("t")
