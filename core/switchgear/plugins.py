@@ -9,6 +9,7 @@ calls are ours, for each needs its own bound, its own options and its own blame.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.metadata
 import inspect
@@ -198,14 +199,23 @@ class Registry:
     ) -> tuple[LoadedPlugin, ...]:
         """As `select`, once each plugin has found nothing wrong with its *options*.
 
+        Those of an installed plugin that is not chosen are left alone: a profile may serve several transports.
+
         Raises:
             ConfigurationError: what a plugin's ``check_options`` says, unchanged.
-            PluginError, UnknownPlugin: as for `select`.
+            PluginError, UnknownPlugin: as for `select`; also where *options* are those of a plugin that is not installed.
         """
+        options = options or {}
         chosen = self.select(names, extra=extra, disabled=disabled)
+        known = {plugin.name for plugin in (*self.loaded, *chosen)}
+        for name in options:
+            if name not in known and not self._why_skipped(name):
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                raise UnknownPlugin(name, known, why=f"plugin_options are given for it, but it is not installed{hint}")
         for plugin in chosen:
             if "check_options" in plugin.hooks:
-                self._build(plugin, "check_options", options=(options or {}).get(plugin.name, {}))
+                self._build(plugin, "check_options", options=options.get(plugin.name, {}))
         return chosen
 
     def strategies(

@@ -85,13 +85,24 @@ def test_options_are_checked_when_a_transport_is_built() -> None:
             raise InvalidOption("colour", "there is none")
 
     plugin = plugin_of(check_options=check)
-    AsyncTransport(Profile("mqtt://a", plugins=[plugin], plugin_options={"Made": {"size": 1}, "other": {"x": 2}}))
+    AsyncTransport(Profile("mqtt://a", plugins=[plugin], plugin_options={"Made": {"size": 1}, "paho": {"x": 2}}))
     AsyncTransport(Profile("mqtt://a", plugins=[plugin]))
     assert asked == [{"size": 1}, {}]
     with pytest.raises(InvalidOption, match="there is none"):
         AsyncTransport(Profile("mqtt://a", plugins=[plugin], plugin_options={"Made": {"colour": "red"}}))
     with pytest.raises(PluginError, match=r"check_options.*ZeroDivisionError"):
         AsyncTransport(Profile("mqtt://a", plugins=[plugin_of(check_options=lambda: 1 / 0)]))
+
+
+def test_options_for_a_plugin_that_is_not_there_are_refused() -> None:
+    """A misspelt name in plugin_options is taken in silence, and what was set for the plugin is not."""
+    with pytest.raises(UnknownPlugin) as caught:
+        AsyncTransport(Profile("mqtt://a", plugin_options={"pahoo": {"x": 2}}))
+    assert str(caught.value).startswith(
+        "plugin 'pahoo': plugin_options are given for it, but it is not installed, did you mean 'paho'?; plugins here: "
+    )
+    with pytest.raises(UnknownPlugin, match="but it is not installed; plugins here: "):
+        AsyncTransport(Profile("mqtt://a", plugin_options={"nothing.of.the-kind": {}}))
 
 
 def test_registry_is_built_once() -> None:
