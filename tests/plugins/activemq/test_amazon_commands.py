@@ -76,6 +76,7 @@ def test_notes_go_to_standard_error(run: Run, file: Path) -> None:
         (("drill", "--local", "--broker-id", "b-1"), "give --broker-id ID or --local, and not both"),
         (("drill", "--broker-id", "b-1", "--permissions", "{file}"), "--permissions goes with --local"),
         (("drill", "--local", "--endpoint", "mqtt://h"), "--local says where; leave out --endpoint and --profile"),
+        (("drill", "--local", "--protocol", "5"), "ActiveMQ 5 closes connections of MQTT 5; with --local leave out"),
         (("drill", "--local", "--outbox", "{file}"), "a drill has its own clients and sessions; leave out --outbox"),
         (("drill", "--local", "--client-id", "me"), "leave out --client-id"),
         (("drill", "--local", "--topic", "a/#"), "a message cannot be published to a wildcard"),

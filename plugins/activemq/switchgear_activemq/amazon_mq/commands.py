@@ -214,6 +214,8 @@ def drill(
     has_place = bool(connection.given["endpoint"] or connection.given["profile"])
     if local and has_place:
         raise typer.BadParameter("--local says where; leave out --endpoint and --profile")
+    if local and connection.given["protocol"] == "5":
+        raise typer.BadParameter("ActiveMQ 5 closes connections of MQTT 5; with --local leave out --protocol 5")
     for name in ("client_id", "outbox", "session"):
         if connection.given[name] is not None:
             raise typer.BadParameter(f"a drill has its own clients and sessions; leave out --{name.replace('_', '-')}")
