@@ -33,6 +33,9 @@ MOST: Final = 32
 CHAIN: Final = 16
 """CNAME records that are followed; dnspython and BIND draw the line there too."""
 
+CIRCLE: Final = f"its CNAME records lead in a circle, or are more than {CHAIN}"
+NO_ADDRESS: Final = "the name has no address"
+
 logger = logging.getLogger("switchgear.plugins.iot_dns")
 
 
@@ -131,18 +134,17 @@ def ask_servers(host: str, servers: tuple[str, ...], timeout: float) -> Answer:
     try:
         for kind in ("A", "AAAA"):
             found = resolver.resolve(host, kind, search=False, lifetime=timeout, raise_on_no_answer=False)
-            target = canonical(found.canonical_name.to_text())
-            if target != canonical(host) or found.rrset is not None:
-                return Answer(Kind.TARGET, target)
+            if found.canonical_name != found.qname or found.rrset is not None:
+                return _end(found.canonical_name)
     except dns.resolver.NXDOMAIN:
         return Answer(Kind.NO_ANSWER, detail="no such name (NXDOMAIN)")
     except dns.exception.Timeout:
         return Answer(Kind.UNKNOWN, detail=f"{', '.join(servers)} did not answer in {timeout:g} s")
     except dns.resolver.NoNameservers as error:
         if any(isinstance(each[3], dns.message.ChainTooLong) for each in error.kwargs.get("errors", ())):
-            return Answer(Kind.NO_ANSWER, detail="its CNAME records lead in a circle")
+            return Answer(Kind.NO_ANSWER, detail=CIRCLE)
         return Answer(Kind.UNKNOWN, detail=_short(error))
-    return Answer(Kind.NO_ANSWER, detail="the name has no address")
+    return Answer(Kind.NO_ANSWER, detail=NO_ADDRESS)
 
 
 def ask_authoritative(
@@ -177,8 +179,9 @@ def _ask_one(host: str, zone: dns.name.Name, addresses: list[str], until: float,
     answer = Answer(Kind.UNKNOWN, detail="it has no address")
     for number, address in enumerate(addresses):
         share = (until - time.monotonic()) / (len(addresses) - number)
+        ask = functools.partial(_ask, zone=zone, address=address, port=port, until=time.monotonic() + share)
         try:
-            return _follow(host, zone, functools.partial(_ask, address=address, port=port, timeout=share))
+            return _follow(host, zone, ask)
         except (dns.exception.DNSException, OSError) as error:
             answer = Answer(Kind.UNKNOWN, detail=_short(error))
     return answer
@@ -224,6 +227,14 @@ def _zone_of(
     return zone, servers
 
 
+class _NoAddress(Exception):
+    """The name is in the zone, and has neither a CNAME nor an address."""
+
+
+class _Delegated(Exception):
+    """The name is in a zone below, which other servers have."""
+
+
 def _follow(host: str, zone: dns.name.Name, ask: Callable[[dns.name.Name], dns.name.Name | None]) -> Answer:
     """The end of the chain from *host* within *zone*; *ask* gives the next name, or None at the end."""
     import dns.name
@@ -236,17 +247,35 @@ def _follow(host: str, zone: dns.name.Name, ask: Callable[[dns.name.Name], dns.n
             following = ask(name)
         except dns.resolver.NXDOMAIN:
             return Answer(Kind.NO_ANSWER, detail="no such name (NXDOMAIN)")
+        except _NoAddress:
+            return Answer(Kind.NO_ANSWER, detail=NO_ADDRESS)
+        except _Delegated:
+            if len(seen) == 1:  # the name itself: the zone that we were told of is not its own
+                raise OSError("it refers to the servers of a zone below") from None
+            break
         if following is None:
             break
         if following in seen or len(seen) > CHAIN:
-            return Answer(Kind.NO_ANSWER, detail="its CNAME records lead in a circle")
+            return Answer(Kind.NO_ANSWER, detail=CIRCLE)
         seen.add(following)
         name = following
-    return Answer(Kind.TARGET, canonical(name.to_text()))
+    return _end(name)
 
 
-def _ask(name: dns.name.Name, address: str, port: int, timeout: float) -> dns.name.Name | None:
-    """What the server at *address* has as the CNAME of *name*; None where it has none. The question is not recursive."""
+def _end(name: dns.name.Name) -> Answer:
+    """The answer that *name* is the end of the chain."""
+    target = canonical(name.to_text())
+    return Answer(Kind.TARGET, target) if target else Answer(Kind.NO_ANSWER, detail=NO_ADDRESS)  # the root: nowhere
+
+
+def _ask(name: dns.name.Name, zone: dns.name.Name, address: str, port: int, until: float) -> dns.name.Name | None:
+    """What the server at *address* has as the CNAME of *name*; None where it has an address. The question is not recursive.
+
+    Raises:
+        dns.resolver.NXDOMAIN, _NoAddress, _Delegated: it has none, as it says.
+        dns.exception.DNSException, OSError: it does not answer, or not for *zone*: a server that has lost it (a lame
+            delegation) answers no question and yet without an error.
+    """
     import dns.exception
     import dns.flags
     import dns.message
@@ -255,18 +284,25 @@ def _ask(name: dns.name.Name, address: str, port: int, timeout: float) -> dns.na
     import dns.rdatatype
     import dns.resolver
 
-    query = dns.message.make_query(name, dns.rdatatype.CNAME, use_edns=0, payload=1232)
-    query.flags &= ~dns.flags.RD
-    reply, _ = dns.query.udp_with_fallback(query, address, timeout=max(0.05, timeout), port=port)
-    if reply.rcode() == dns.rcode.NXDOMAIN:
-        raise dns.resolver.NXDOMAIN
-    if reply.rcode() != dns.rcode.NOERROR:
-        raise OSError(f"it answers {dns.rcode.to_text(reply.rcode())}")
-    for rrset in reply.answer:
-        if rrset.name == name and rrset.rdtype == dns.rdatatype.CNAME:
-            target: dns.name.Name = rrset[0].target
-            return target
-    return None
+    for kind in (dns.rdatatype.CNAME, dns.rdatatype.A, dns.rdatatype.AAAA):  # few names are not an alias
+        query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
+        query.flags &= ~dns.flags.RD
+        left = max(0.05, until - time.monotonic())
+        reply, _ = dns.query.udp_with_fallback(query, address, timeout=left, port=port)
+        if reply.rcode() == dns.rcode.NXDOMAIN:
+            raise dns.resolver.NXDOMAIN
+        if reply.rcode() != dns.rcode.NOERROR:
+            raise OSError(f"it answers {dns.rcode.to_text(reply.rcode())}")
+        for rrset in reply.answer:
+            if rrset.name == name and rrset.rdtype == dns.rdatatype.CNAME:
+                target: dns.name.Name = rrset[0].target
+                return target
+            if rrset.name == name and rrset.rdtype == kind:
+                return None
+        if not reply.flags & dns.flags.AA:
+            below = (each.name for each in reply.authority if each.rdtype == dns.rdatatype.NS and each.name != zone)
+            raise _Delegated if any(each.is_subdomain(zone) for each in below) else OSError("it has not that zone")
+    raise _NoAddress
 
 
 def _short(error: Exception) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
+import dns.flags
+import dns.message
 import dns.nameserver
 import dns.resolver
+import dns.rrset
 import pytest
 from switchgear.testing.dns import ThreadedDnsServer
 from switchgear_iot_dns import lookup
@@ -195,6 +199,98 @@ def test_the_target_is_the_first_name_outside_the_zone(server: ThreadedDnsServer
     server.set_cname(NAME, "further.example.com")
     answer = ask_authoritative(NAME, TIME, stub=stub(server), port=server.port)
     assert answer == Answer(Kind.TARGET, "switched.elsewhere.test")
+
+
+@contextlib.contextmanager
+def speaking(answer: Callable[[dns.message.Message], dns.message.Message | None]) -> Iterator[int]:
+    """A name server of ours on 127.0.0.1 that says what no good one says; its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as served:
+        served.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while query := served.recvfrom(4096):
+                if not query[0]:
+                    return
+                if (reply := answer(dns.message.from_wire(query[0]))) is not None:
+                    served.sendto(reply.to_wire(), query[1])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield served.getsockname()[1]
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", served.getsockname())
+            thread.join()
+
+
+def replying(flags: int, *authority: str) -> Callable[[dns.message.Message], dns.message.Message]:
+    """Replies without an answer; *authority* are the fields of a record in that section."""
+
+    def answer(query: dns.message.Message) -> dns.message.Message:
+        reply = dns.message.make_response(query)
+        reply.flags |= flags
+        if authority:
+            name, kind, value = authority
+            reply.authority.append(dns.rrset.from_text(name, 60, "IN", kind, value))
+        return reply
+
+    return answer
+
+
+SOA = ("example.com.", "SOA", "ns.example.com. h.example.com. 1 60 60 60 0")
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        # Records below it, such as that which ACM checks a certificate by, keep the name in the zone.
+        (replying(dns.flags.AA, *SOA), "no answer (the name has no address)"),
+        (replying(0, "com.", "NS", "a.gtld-servers.net."), "it has not that zone"),
+        (replying(0, "example.com.", "NS", "ns2.example.com."), "it has not that zone"),
+        (replying(0), "it has not that zone"),
+        (replying(0, "mqtt1.example.com.", "NS", "ns.other.test."), "it refers to the servers of a zone below"),
+    ],
+)
+def test_a_name_that_has_nothing_leads_nowhere(
+    server: ThreadedDnsServer, reply: Callable[[dns.message.Message], dns.message.Message], expected: str
+) -> None:
+    """An empty answer of an authoritative server, or of one that has lost the zone, is taken for a switch to the name itself."""
+    with speaking(reply) as port:
+        answer = ask_authoritative(NAME, TIME, stub=stub(server), port=port)
+    assert (answer.kind is Kind.TARGET, expected in str(answer)) == (False, True), answer
+
+
+def test_a_chain_ends_at_a_zone_below(server: ThreadedDnsServer) -> None:
+    """A name that other servers have, in a zone below, is not the target that the chain ends with."""
+    refer = replying(0, "further.example.com.", "NS", "ns.other.test.")
+
+    def answer(query: dns.message.Message) -> dns.message.Message:
+        if query.question[0].name.to_text() != f"{NAME}.":
+            return refer(query)
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.AA
+        reply.answer.append(dns.rrset.from_text(f"{NAME}.", 0, "IN", "CNAME", "switched.further.example.com."))
+        return reply
+
+    with speaking(answer) as port:
+        found = ask_authoritative(NAME, TIME, stub=stub(server), port=port)
+    assert found == Answer(Kind.TARGET, "switched.further.example.com")
+
+
+@both
+def test_the_root_is_no_target(server: ThreadedDnsServer, ways: Ways, way: str) -> None:
+    """An alias of the root, which is how a name says that it has no service, is taken for a target without a name."""
+    server.set_cname(NAME, ".")
+    assert ways.ask(way) == Answer(Kind.NO_ANSWER, detail="the name has no address")
+
+
+@both
+@pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
+def test_a_name_with_addresses_of_its_own(server: ThreadedDnsServer, ways: Ways, way: str, address: str) -> None:
+    """A name that is no alias, with addresses of one family only, leads nowhere."""
+    server.set_a(NAME, address)
+    assert ways.ask(way) == Answer(Kind.TARGET, NAME)
 
 
 def resolve_as(monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., object]) -> None:
