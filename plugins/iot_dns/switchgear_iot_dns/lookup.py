@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     import dns.resolver
 
 MOST: Final = 32
-"""Look-ups under way in this process. A resolver that hangs holds a thread for each name, for as long as it likes."""
+"""Look-ups under way in this process. A resolver that hangs holds a thread for each, for as long as it likes."""
+
+HOPELESS: Final = 60.0
+"""Seconds after which a look-up that hangs is no longer waited for, and another is begun; twice as long each time. The
+GNU C library waits for an answer over TCP for ever (measured: 2.36, a server that takes the question and stays silent)."""
 
 CHAIN: Final = 16
 """CNAME records that are followed; dnspython and BIND draw the line there too."""
@@ -41,24 +45,27 @@ logger = logging.getLogger("switchgear.plugins.iot_dns")
 
 @define
 class _Running:
-    """One look-up under way."""
+    """One look-up under way; after *patience* seconds it is taken for lost."""
 
     began: float
+    patience: float = HOPELESS
     ended: threading.Event = field(factory=threading.Event)
     answer: Answer | None = None
 
 
 @define(eq=False)
 class _Board:
-    """Every look-up under way."""
+    """Every look-up under way. *threads* counts those that are taken for lost, too."""
 
     lock: threading.Lock = field(factory=threading.Lock)
     running: dict[tuple[object, ...], _Running] = field(factory=dict)
+    threads: int = 0
 
     def forget(self) -> None:
         """In a forked child: the threads are not there."""
         self.lock = threading.Lock()
         self.running.clear()
+        self.threads = 0
 
 
 _board: Final = _Board()
@@ -69,19 +76,20 @@ def look(host: str, resolver: str | tuple[str, ...], timeout: float) -> Answer:
     """Where *host* leads, asked now; blocks for *timeout* seconds at most. Since: 0.1."""
     key = (host, resolver)
     with _board.lock:
-        running = _board.running.get(key)
-        if running is None:
-            if len(_board.running) >= MOST:
+        running, now = _board.running.get(key), time.monotonic()
+        if running is None or now - running.began > running.patience:
+            if _board.threads >= MOST:
                 return Answer(Kind.UNKNOWN, detail=f"{MOST} look-ups hang already")
-            running = _board.running[key] = _Running(time.monotonic())
+            running = _Running(now, HOPELESS if running is None else 2 * running.patience)
             work = threading.Thread(
                 target=_work, args=(key, running, host, resolver, timeout), name=f"switchgear-dns-{host}", daemon=True
             )
             try:
                 work.start()
             except RuntimeError as error:
-                del _board.running[key]
                 return Answer(Kind.UNKNOWN, detail=f"no thread for the look-up: {error}")
+            _board.running[key] = running
+            _board.threads += 1
     # One that hangs already is not waited for anew: many transports ask for one name, and hooks have few threads.
     running.ended.wait(max(0.0, running.began + timeout - time.monotonic()))
     if running.answer is None:
@@ -104,7 +112,9 @@ def _work(
         running.answer = Answer(Kind.UNKNOWN, detail=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     finally:
         with _board.lock:
-            _board.running.pop(key, None)
+            _board.threads -= 1
+            if _board.running.get(key) is running:  # else another was begun in its place
+                del _board.running[key]
         running.ended.set()
 
 
