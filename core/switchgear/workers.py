@@ -88,6 +88,11 @@ class Workers:
         self.submit(job)
         return await future
 
+    def grow(self) -> None:
+        """Allow one thread more, in place of one whose job seems to be lost."""
+        with self._changed:
+            self.limit += 1
+
     def _work(self) -> None:
         # No queue.SimpleQueue: its get() with a timeout may wait for ever in CPython 3.11 (seen, with several readers).
         while True:
@@ -110,6 +115,10 @@ class Workers:
 
 LOOKUPS: Final = Workers("lookup", 4)
 """Name look-ups and certificate files. One hanging resolver takes one of them for its own time-out."""
+
+LOST_AFTER: Final = 30.0
+"""Seconds after which a look-up is taken for lost, and another of the same name may be begun, twice as long each time: what
+glibc gives three name servers. Over TCP it waits for ever (measured: glibc 2.36, a server that takes the question and is gone)."""
 
 SECRETS: Final = Workers("secret", 4)
 """Passwords, tokens and keys that come from elsewhere. A function of the user's that hangs takes one of them for ever at each

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from attrs import frozen
 
 from switchgear.cause import Cause, Failure, from_exception
 from switchgear.drivers.base import AttemptFailed
 from switchgear.drivers.link_base import LinkBase
 from switchgear.drivers.tls_link import TlsLink
 from switchgear.tls import TLS
-from switchgear.workers import LOOKUPS
+from switchgear.workers import LOOKUPS, LOST_AFTER
 
 if sys.platform.startswith("linux"):
     import fcntl
@@ -183,27 +186,46 @@ async def _connect(endpoint: Endpoint, timeout: float) -> socket.socket:
         raise AttemptFailed(from_exception(error)) from error
 
 
-# One look-up for all who ask at the same time on the same loop.
-_lookups: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], asyncio.Future[Any]]]] = (
+@frozen(eq=False)
+class _Lookup:
+    """A look-up under way, for all who ask at the same time on the same loop; lost after *patience* seconds."""
+
+    task: asyncio.Future[Any]
+    began: float
+    patience: float
+
+
+_lookups: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, int], _Lookup]]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 async def _lookup(host: str, port: int) -> list[Address]:
-    """The addresses of *host*; a look-up that runs already is joined, none is remembered."""
+    """The addresses of *host*; a look-up that runs already is joined, unless it is lost, and none is remembered."""
     with contextlib.suppress(OSError):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.inet_pton(family, host)
         return [(family, (host, port))]
-    running = _lookups.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    running, now = _lookups.setdefault(loop, {}), loop.time()
     key = host, port
-    task = running.get(key)
-    if task is None:
+    lookup = running.get(key)
+    if lookup is None or now - lookup.began > lookup.patience:
+        if lookup is not None:
+            LOOKUPS.grow()
         task = asyncio.ensure_future(LOOKUPS.run(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        running[key] = task
-        task.add_done_callback(lambda done: (running.pop(key, None), done.cancelled() or done.exception()))
-    found = await asyncio.shield(task)
+        lookup = running[key] = _Lookup(task, now, LOST_AFTER if lookup is None else 2 * lookup.patience)
+        task.add_done_callback(functools.partial(_forget, running, key))
+    found = await asyncio.shield(lookup.task)
     return [(family, address) for family, _, _, _, address in found]
+
+
+def _forget(running: dict[tuple[str, int], _Lookup], key: tuple[str, int], task: asyncio.Future[Any]) -> None:
+    lookup = running.get(key)
+    if lookup is not None and lookup.task is task:  # else another was begun in its place
+        del running[key]
+    if not task.cancelled():
+        task.exception()  # nobody may be there to hear it
 
 
 async def _first_of(addresses: list[Address]) -> socket.socket:

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
+from switchgear.workers import LOST_AFTER
 
 from switchgear_iot_dns.options import AUTHORITATIVE, OS, place
 from switchgear_iot_dns.settle import Answer, Kind
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
     import dns.resolver
 
 MOST: Final = 32
-"""Look-ups under way in this process. A resolver that hangs holds a thread for each, for as long as it likes."""
-
-HOPELESS: Final = 60.0
-"""Seconds after which a look-up that hangs is no longer waited for, and another is begun; twice as long each time. The
-GNU C library waits for an answer over TCP for ever (measured: 2.36, a server that takes the question and stays silent)."""
+"""Names that are looked up at the same time in this process. A resolver that hangs holds a thread for each."""
 
 CHAIN: Final = 16
 """CNAME records that are followed; dnspython and BIND draw the line there too."""
@@ -45,27 +42,25 @@ logger = logging.getLogger("switchgear.plugins.iot_dns")
 
 @define
 class _Running:
-    """One look-up under way; after *patience* seconds it is taken for lost."""
+    """One look-up under way; lost after *patience* seconds."""
 
     began: float
-    patience: float = HOPELESS
+    patience: float
     ended: threading.Event = field(factory=threading.Event)
     answer: Answer | None = None
 
 
 @define(eq=False)
 class _Board:
-    """Every look-up under way. *threads* counts those that are taken for lost, too."""
+    """Every look-up under way but those that are lost."""
 
     lock: threading.Lock = field(factory=threading.Lock)
     running: dict[tuple[object, ...], _Running] = field(factory=dict)
-    threads: int = 0
 
     def forget(self) -> None:
         """In a forked child: the threads are not there."""
         self.lock = threading.Lock()
         self.running.clear()
-        self.threads = 0
 
 
 _board: Final = _Board()
@@ -78,9 +73,9 @@ def look(host: str, resolver: str | tuple[str, ...], timeout: float) -> Answer:
     with _board.lock:
         running, now = _board.running.get(key), time.monotonic()
         if running is None or now - running.began > running.patience:
-            if _board.threads >= MOST:
+            if running is None and len(_board.running) >= MOST:
                 return Answer(Kind.UNKNOWN, detail=f"{MOST} look-ups hang already")
-            running = _Running(now, HOPELESS if running is None else 2 * running.patience)
+            running = _Running(now, LOST_AFTER if running is None else 2 * running.patience)
             work = threading.Thread(
                 target=_work, args=(key, running, host, resolver, timeout), name=f"switchgear-dns-{host}", daemon=True
             )
@@ -89,7 +84,6 @@ def look(host: str, resolver: str | tuple[str, ...], timeout: float) -> Answer:
             except RuntimeError as error:
                 return Answer(Kind.UNKNOWN, detail=f"no thread for the look-up: {error}")
             _board.running[key] = running
-            _board.threads += 1
     # One that hangs already is not waited for anew: many transports ask for one name, and hooks have few threads.
     running.ended.wait(max(0.0, running.began + timeout - time.monotonic()))
     if running.answer is None:
@@ -112,7 +106,6 @@ def _work(
         running.answer = Answer(Kind.UNKNOWN, detail=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     finally:
         with _board.lock:
-            _board.threads -= 1
             if _board.running.get(key) is running:  # else another was begun in its place
                 del _board.running[key]
         running.ended.set()

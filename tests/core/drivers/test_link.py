@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import switchgear
 from switchgear import TLS
 from switchgear.cause import Cause
+from switchgear.drivers import link as link_module
 from switchgear.drivers.base import AttemptFailed, DriverSettings
-from switchgear.drivers.link import StreamLink, open_link
+from switchgear.drivers.link import StreamLink, _lookup, open_link
 from switchgear.endpoint import parse_uri
 from switchgear.testing import Broker
+from switchgear.workers import Workers
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -30,6 +33,32 @@ async def test_a_key_that_does_not_come(gate: threading.Event) -> None:
     with pytest.raises(AttemptFailed, match=r"certificates and key could not be read in 0\.01 s") as caught:
         await open_link(parse_uri("mqtts://localhost:1"), settings)
     assert caught.value.failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+
+
+async def test_look_ups_that_never_end(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look-ups that hang for ever, more than there are threads for them, keep a name from being looked up ever again."""
+    calls: list[str] = []
+    loop, begun = asyncio.get_running_loop(), asyncio.Queue[str]()
+
+    def resolve(host: str, port: int, **_: object) -> list[Any]:
+        calls.append(host)
+        loop.call_soon_threadsafe(begun.put_nowait, host)
+        if len(calls) <= 6:
+            gate.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(link_module, "LOOKUPS", Workers("lost", 4, idle=0.01))
+    waiting = [asyncio.ensure_future(_lookup("joined.test", 1)) for _ in range(2)]
+    assert (await begun.get(), calls) == ("joined.test", ["joined.test"])
+    monkeypatch.setattr(link_module, "LOST_AFTER", -1.0)
+    for _ in range(5):
+        waiting.append(asyncio.ensure_future(_lookup("lost.test", 1)))
+        assert await begun.get() == "lost.test"
+    expected = [(socket.AF_INET, ("127.0.0.1", 1))]
+    assert await _lookup("lost.test", 1) == expected
+    gate.set()
+    assert await asyncio.gather(*waiting) == [expected] * 7
 
 
 class LikeATransport:
