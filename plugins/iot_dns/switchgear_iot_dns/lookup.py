@@ -219,12 +219,14 @@ def _zone_of(
     except dns.resolver.NoNameservers:  # the name fails itself: what it fails with is asked of the zone above it
         zone = dns.resolver.zone_for_name(name.parent(), resolver=stub, lifetime=left())
     servers = []
-    for server in sorted(stub.resolve(zone, "NS", lifetime=left()), key=str):
+    names = sorted(stub.resolve(zone, "NS", lifetime=left()), key=str)
+    for number, server in enumerate(names):
         addresses: list[str] = []
+        share = left() / (len(names) - number + 1)  # the last one is for asking them
         with contextlib.suppress(
             dns.exception.DNSException
         ):  # one name server without an address is one that is silent
-            found = stub.resolve_name(server.target, lifetime=left())
+            found = stub.resolve_name(server.target, lifetime=share)
             addresses = [*found.addresses(socket.AF_INET), *found.addresses(socket.AF_INET6)]
         servers.append((server.target.to_text(omit_final_dot=True), addresses))
     return zone, servers

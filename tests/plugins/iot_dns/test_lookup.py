@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -189,6 +190,19 @@ def test_a_server_without_an_address_is_a_silent_one(server: ThreadedDnsServer) 
     server.remove("ns2.example.com")
     answer = ask_authoritative(NAME, TIME, stub=stub(server), port=server.port)
     assert (answer.kind, "it has no address" in answer.detail) == (Kind.UNKNOWN, True)
+
+
+def test_a_server_whose_name_is_not_answered_for(server: ThreadedDnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One name server whose own name is asked for in vain, as where another provider is down, takes the time of all others."""
+    server.set_ns("example.com", "ns1.example.com", "ns2.example.com", "a.gone.test")
+    for name in ("ns1.example.com", "ns2.example.com"):
+        server.set_a(name, "127.0.0.1")
+    server.fail("a.gone.test", "silent")
+    patient = stub(server)
+    patient.timeout = 60
+    ask = functools.partial(ask_authoritative, stub=patient, port=server.port)
+    monkeypatch.setattr(lookup, "ask_authoritative", ask)
+    assert look(NAME, "authoritative", 8.0) == Answer(Kind.TARGET, EAST)
 
 
 def test_the_target_is_the_first_name_outside_the_zone(server: ThreadedDnsServer) -> None:
