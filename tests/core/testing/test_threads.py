@@ -2,16 +2,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 
 import pytest
 from switchgear.testing import BackgroundLoop, ThreadedBroker, ThreadedPair, ThreadedProxy
 
-
-def ours() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "switchgear-testing"]
+Ours = Callable[[], int]
 
 
-def test_work_runs_on_the_thread_and_its_result_comes_back() -> None:
+@pytest.fixture
+def ours() -> Ours:
+    """How many threads of the testing kit there are more than before; fixtures of a whole run may have some."""
+
+    def count() -> int:
+        return [thread.name for thread in threading.enumerate()].count("switchgear-testing")
+
+    before = count()
+    return lambda: count() - before
+
+
+def test_work_runs_on_the_thread_and_its_result_comes_back(ours: Ours) -> None:
     """A coroutine, a function and an exception come back from the loop's thread; what takes too long is cancelled."""
     cancelled = threading.Event()
 
@@ -30,19 +40,19 @@ def test_work_runs_on_the_thread_and_its_result_comes_back() -> None:
         with pytest.raises(TimeoutError):
             home.do(hang(), timeout=0.01)
         assert cancelled.wait(60)
-        assert len(ours()) == 1
+        assert ours() == 1
     home.close()
-    assert ours() == []
+    assert ours() == 0
 
 
-def test_brokers_close_once_and_leave_no_thread() -> None:
+def test_brokers_close_once_and_leave_no_thread(ours: Ours) -> None:
     """A broker, a pair and a proxy may be closed twice, and leave no thread and no open port behind."""
     things = (ThreadedBroker(), ThreadedPair(), ThreadedProxy("127.0.0.1:1"))
-    assert len(ours()) == 3
+    assert ours() == 3
     for thing in things:
         thing.close()
         thing.close()
-    assert ours() == []
+    assert ours() == 0
     assert not things[0].broker.is_listening
 
 
