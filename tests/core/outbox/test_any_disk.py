@@ -201,7 +201,7 @@ def test_any_history(disk: Disk, tmp_path: Path, kind: type[SqliteOutbox], seed:
         disk.fails = 0.1 if len(arrived) < 200 else 0.0
         outbox._load_when_low()
         outbox.expire(now[0])
-        assert outbox.writer.wait(lambda: bool(outbox.pending) or not len(outbox), 10)
+        assert outbox.writer.wait(lambda: bool(outbox.pending) or not len(outbox), 60)
         if outbox.pending and not (head := outbox.pending.popleft()).done():
             arrived.append(int(head.topic))
             outbox.end(head, S.ACKNOWLEDGED)

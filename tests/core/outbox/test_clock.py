@@ -64,13 +64,13 @@ def put(outbox: SqliteOutbox, machine: Machine, count: int = 12) -> None:
     for number in range(count):
         delivery = outbox.accept(f"t/{number}", b"", 1, expires_at=machine.up + HOUR)
     assert delivery is not None
-    delivery.wait_stored(10)
+    delivery.wait_stored(60)
 
 
 def left(outbox: SqliteOutbox, machine: Machine) -> int:
     """How many are left when what is past its time has ended, on disk too."""
     outbox.expire(machine.up)
-    outbox.writer.wait(lambda: not outbox._wants_prune and not outbox.writer.removals, 10)
+    outbox.writer.wait(lambda: not outbox._wants_prune and not outbox.writer.removals, 60)
     return len(outbox)
 
 
@@ -95,7 +95,7 @@ def test_step_before_the_process_ended(opened: Open, machine: Machine, step: flo
     machine.wall += step
     assert outbox.writer._differs()
     outbox.writer.hurry()  # what a look at the clock does
-    assert outbox.writer.wait(lambda: not outbox.writer._differs(), 10)
+    assert outbox.writer.wait(lambda: not outbox.writer._differs(), 60)
     outbox.close_now()
     machine.passes(HOUR / 2)
     again = opened()

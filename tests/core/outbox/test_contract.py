@@ -60,7 +60,7 @@ def test_counts(new: Make) -> None:
     outbox = new()
     deliveries = [put(outbox, b"x" * n) for n in range(3)]
     assert (len(outbox), outbox.size, outbox.accepted) == (3, 6, 3)
-    deliveries[-1].wait_stored(5)
+    deliveries[-1].wait_stored(60)
     assert [d.state for d in deliveries] == [S.STORED] * 3
     for delivery in deliveries:
         outbox.end(send(outbox), S.ACKNOWLEDGED)

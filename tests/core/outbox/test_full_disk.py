@@ -72,7 +72,7 @@ def test_full_while_it_runs(disk: Path, ends: str) -> None:
             assert delivery is not None
             accepted.append(delivery)
             if number % 20 == 19:
-                delivery.wait_stored(10)
+                delivery.wait_stored(60)
 
     with pytest.raises(OutboxUnwritable, match="full"):
         publish()
@@ -85,8 +85,8 @@ def test_full_while_it_runs(disk: Path, ends: str) -> None:
         left = sum(stored)
     filler.unlink()
     if ends == "closed":
-        assert outbox.writer.wait(lambda: outbox.writer.failure is None, 10)
-        accepted[-1].wait_stored(10)
+        assert outbox.writer.wait(lambda: outbox.writer.failure is None, 60)
+        accepted[-1].wait_stored(60)
         assert {d.state for d in accepted} == {DeliveryState.STORED}
         left = len(accepted)
     outbox.close_now()
@@ -102,7 +102,7 @@ def test_full_when_it_is_opened(disk: Path) -> None:
     for number in range(50):
         last = outbox.accept(f"t/{number}", bytes(100), 1)
     assert last is not None
-    last.wait_stored(10)
+    last.wait_stored(60)
     outbox.close_now()
     filler = fill(disk)
     with pytest.raises(UnreadableFile, match=NO_ROOM):
@@ -123,7 +123,7 @@ def test_read_only(disk: Path) -> None:
     outbox = new(disk / "outbox")
     last = outbox.accept("t", b"", 1)
     assert last is not None
-    last.wait_stored(10)
+    last.wait_stored(60)
     outbox.close_now()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     for name in ("outbox", "new"):

@@ -61,14 +61,14 @@ def test_a_held_outbox_takes_nothing(kind: str, policy: str, path: Path, closing
     def wait() -> None:
         with outbox.room:
             while not outbox.has_room():
-                outbox.room.wait(5)
+                outbox.room.wait(60)
         woken.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.01)
     outbox.release()
-    thread.join(5)
+    thread.join(60)
     assert woken.is_set()
     assert outbox.accept("t", b"2", 1) is not None
 
@@ -81,7 +81,7 @@ def test_what_would_end_with_the_process(path: Path, closing: list[MemoryOutbox]
         for n in range(3):
             outbox.accept("t", b"%d" % n, 1)
         outbox.hold()
-        assert outbox.flush(10) == lost
+        assert outbox.flush(60) == lost
         outbox.release()
 
 
@@ -92,9 +92,9 @@ def test_acknowledged_messages_are_gone_from_the_file(path: Path) -> None:
     assert first is not None
     assert second is not None
     outbox.hold()
-    outbox.flush(10)
+    outbox.flush(60)
     outbox.end(first, DeliveryState.ACKNOWLEDGED)
-    outbox.flush(10)
+    outbox.flush(60)
     assert isinstance(outbox, SqliteOutbox)
     assert outbox.writer.file.messages == 1
     outbox.close_now()
@@ -110,7 +110,7 @@ def test_the_mark_of_exactly_once(path: Path, was_sent: bool) -> None:  # noqa: 
     if was_sent:
         delivery.packet_id = 7
     outbox.hold()
-    assert outbox.flush(10) == 0
+    assert outbox.flush(60) == 0
     assert outbox.writer.exactly_once is was_sent
     outbox.release()
     assert outbox.writer.exactly_once
@@ -122,7 +122,7 @@ def test_a_closed_outbox_is_flushed(path: Path) -> None:
     outbox = make("durable", path)
     outbox.accept("t", b"1", 1)
     outbox.close_now()
-    assert outbox.flush(10) == 0
+    assert outbox.flush(60) == 0
     file = open_file(str(path), "full", lambda *_, **__: None)
     assert file.messages == 1
     file.close()
@@ -137,7 +137,7 @@ def test_a_disk_that_hangs_is_not_waited_for(path: Path, monkeypatch: pytest.Mon
 
     def slow(*positional: Any, **named: Any) -> Any:
         begun.set()
-        hangs.wait(10)
+        hangs.wait(60)
         return commit(*positional, **named)
 
     monkeypatch.setattr(type(outbox.writer.file), "commit", slow)
@@ -145,6 +145,6 @@ def test_a_disk_that_hangs_is_not_waited_for(path: Path, monkeypatch: pytest.Mon
     outbox.hold()
     assert outbox.flush(0.05) == 1
     hangs.set()
-    assert outbox.flush(10) == 0
+    assert outbox.flush(60) == 0
     assert begun.is_set()
     outbox.close_now()

@@ -76,7 +76,7 @@ def put(outbox: MemoryOutbox, count: int, *, size: int = 20, **options: Any) -> 
         delivery = outbox.accept(f"t/{number}", bytes(size), 1, **options)
         assert delivery is not None
         made.append(delivery)
-    made[-1].wait_stored(10)
+    made[-1].wait_stored(60)
     return made
 
 
@@ -84,7 +84,7 @@ def drained(outbox: SqliteOutbox) -> list[int]:
     """The numbers of what comes out; each is acknowledged."""
     found = []
     while len(outbox):
-        assert outbox.writer.wait(lambda: len(outbox.pending) > 0, 10)
+        assert outbox.writer.wait(lambda: len(outbox.pending) > 0, 60)
         delivery = outbox.pending.popleft()
         if not delivery.done():
             found.append(int(delivery.topic[2:]))
@@ -113,7 +113,7 @@ def test_no_room_to_shrink(opened: Open, monkeypatch: pytest.MonkeyPatch) -> Non
     put(outbox, 300)
     failed = fail(outbox, "VACUUM")
     assert drained(outbox) == list(range(300))
-    assert outbox.writer.wait(lambda: bool(failed), 10)
+    assert outbox.writer.wait(lambda: bool(failed), 60)
     put(outbox, 1)
     assert "outbox_unwritable" not in dict(outbox.messenger.kept)
 
@@ -126,8 +126,8 @@ def test_what_expired_could_not_be_removed(opened: Open) -> None:
     outbox._time.clock = lambda: 111.0
     failed = fail(outbox, "DELETE FROM message")
     outbox.expire(111.0)
-    assert outbox.writer.wait(lambda: bool(failed), 10)
-    assert outbox.writer.wait(lambda: len(outbox) == 60, 10)
+    assert outbox.writer.wait(lambda: bool(failed), 60)
+    assert outbox.writer.wait(lambda: len(outbox) == 60, 60)
 
 
 @pytest.mark.parametrize("what", ["pruned", "loaded"])
@@ -140,7 +140,7 @@ def test_the_next_expiry_cannot_be_read(opened: Open, what: str) -> None:
     failed = fail(outbox, "min(expires_at)")
     if what == "pruned":
         outbox.expire(111.0)
-        assert outbox.writer.wait(lambda: bool(failed), 10)
+        assert outbox.writer.wait(lambda: bool(failed), 60)
     else:
         outbox._spilled_expiry = None  # as after an opening
     assert drained(outbox) == list(range(60))
@@ -250,7 +250,7 @@ def test_held_while_it_makes_room(opened: Open, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(SqliteOutbox, "_oldest", lambda _: slowly())
     assert outbox.accept("t", b"", 1) is None
-    assert outbox.flush(10) == 0
+    assert outbox.flush(60) == 0
 
 
 def test_closed_and_flushed_while_the_disk_hangs(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,18 +262,18 @@ def test_closed_and_flushed_while_the_disk_hangs(opened: Open, monkeypatch: pyte
     def slow(self: file.OutboxFile, blocks: Any, *positional: Any, **named: Any) -> None:
         held = list(blocks)
         begun.set()
-        hangs.wait(10)
+        hangs.wait(60)
         commit(self, held, *positional, **named)
 
     monkeypatch.setattr(file.OutboxFile, "commit", slow)
     outbox.accept("t", b"", 1)
     closing = threading.Thread(target=outbox.close_now)
     closing.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     assert outbox.flush(0.01) == 1
     hangs.set()
     closing.join()
-    assert outbox.flush(10) == 0
+    assert outbox.flush(60) == 0
 
 
 def test_large_messages_wait_for_the_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def put(outbox: NewestSqliteOutbox, numbers: range, **options: Any) -> None:
         delivery = outbox.accept(f"t/{number}", bytes(20), 1, **options)
         assert delivery is not None
         if number == numbers[-1]:
-            delivery.wait_stored(10)
+            delivery.wait_stored(60)
 
 
 def take(outbox: NewestSqliteOutbox) -> Delivery | None:
@@ -59,7 +59,7 @@ def take(outbox: NewestSqliteOutbox) -> Delivery | None:
     while True:
         if len(outbox.pending) == 0 and outbox._is_spilling:
             outbox._load_when_low()  # as each answer does
-            assert outbox.writer.wait(lambda: len(outbox.pending) > 0 or not outbox._is_spilling, 10)
+            assert outbox.writer.wait(lambda: len(outbox.pending) > 0 or not outbox._is_spilling, 60)
         if not outbox.pending:
             return None
         delivery = outbox.pending.popleft()
@@ -158,7 +158,7 @@ def test_bytes_are_bounded(opened: Open, monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(200):
         delivery = outbox.accept(f"t/{number}", bytes(1000), 1)
         assert delivery is not None
-        delivery.wait_stored(10)
+        delivery.wait_stored(60)
     assert 64 <= len(outbox.pending) <= 101
     assert drained(outbox) == list(reversed(range(200)))
 
@@ -184,7 +184,7 @@ def test_expired_on_disk(opened: Open) -> None:
     assert flying is not None
     now[0] = 111.0
     outbox.expire(now[0])
-    assert outbox.writer.wait(lambda: len(outbox) == 200, 10)
+    assert outbox.writer.wait(lambda: len(outbox) == 200, 60)
     answer(outbox, flying)
     assert drained(outbox) == [*reversed(range(200, 300)), *reversed(range(100, 199))]
 
@@ -241,10 +241,10 @@ async def test_through_a_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     async with switchgear.aio.connect("mqtt://127.0.0.1:1", outbox=path, drain_order="newest") as transport:
         for number in range(300):
             last = transport.publish("t", b"%d" % number)
-        await last.stored(10)
+        await last.stored(60)
         await transport.close()
     async with Broker() as broker:
         await broker.start()
         async with switchgear.aio.connect(broker.uri, outbox=path, drain_order="newest") as again:
-            await again.drain(10)
+            await again.drain(60)
         assert broker.ledger.payloads() == [b"%d" % number for number in reversed(range(300))]

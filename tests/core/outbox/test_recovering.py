@@ -55,7 +55,7 @@ def put(outbox: SqliteOutbox, numbers: range) -> list[Delivery]:
         delivery = outbox.accept(f"t/{number}", bytes(100), 1)
         assert delivery is not None
         made.append(delivery)
-    made[-1].wait_stored(10)
+    made[-1].wait_stored(60)
     return made
 
 
@@ -63,7 +63,7 @@ def found(outbox: SqliteOutbox) -> list[int]:
     """The numbers of all that it holds: what opening it left on the disk is read first."""
     if outbox._is_spilling:
         outbox.writer.ask()
-        assert outbox.writer.wait(lambda: not outbox._is_spilling, 10)
+        assert outbox.writer.wait(lambda: not outbox._is_spilling, 60)
     assert len(outbox) == len(outbox.pending)
     return [int(delivery.topic[2:]) for delivery in outbox.pending]
 
@@ -131,7 +131,7 @@ def test_what_was_moved_aside_stays_so(opened: Open, path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE message SET payload = X'01' WHERE sequence = 101")
     outbox = opened()
-    assert outbox.writer.wait(lambda: [name for name, _ in outbox.messenger.kept] == ["outbox_quarantined"], 10)
+    assert outbox.writer.wait(lambda: [name for name, _ in outbox.messenger.kept] == ["outbox_quarantined"], 60)
     outbox.close_now()
     path.write_bytes(without_first_rows(path.read_bytes()))
     opened().close_now()
@@ -155,12 +155,12 @@ def test_overdue_when_it_breaks(opened: Open, path: Path, monkeypatch: pytest.Mo
     for _ in range(4):
         outbox.end(outbox.pending.popleft(), S.ACKNOWLEDGED)
     outbox._load_soon()
-    assert outbox.writer.wait(lambda: outbox._loaded > 6, 10)
+    assert outbox.writer.wait(lambda: outbox._loaded > 6, 60)
     break_it(outbox, path)
     put(outbox, range(10, 11))
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    outbox.flush(10)
+    outbox.flush(60)
     assert len(outbox) == 6
     outbox.close_now()
     monkeypatch.undo()
@@ -176,10 +176,10 @@ def test_a_full_disk_while_it_is_used(opened: Open, path: Path, monkeypatch: pyt
     break_it(outbox, path)
     delivery = outbox.accept("t/50", b"", 1)
     assert delivery is not None
-    assert outbox.writer.wait(lambda: outbox.writer.failure is not None, 10)
+    assert outbox.writer.wait(lambda: outbox.writer.failure is not None, 60)
     monkeypatch.setattr(opening, "_rebuild", adopt)
-    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 10)
-    delivery.wait_stored(10)
+    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 60)
+    delivery.wait_stored(60)
     assert found(outbox) == list(range(51))
     outbox.close_now()
     assert found(opened()) == list(range(51))
@@ -259,7 +259,7 @@ def test_rows_that_were_never_committed(opened: Open, path: Path) -> None:
         insert(db, 4, "t/3")
     db.close()
     outbox.writer._broken = "a test says so"
-    waiting.wait_stored(10)
+    waiting.wait_stored(60)
     assert (len(outbox), outbox.writer.file.messages) == (4, 4)
     outbox.close_now()
     assert found(opened()) == [0, 1, 2, 3]
@@ -271,7 +271,7 @@ def test_rows_that_had_left(opened: Open, path: Path) -> None:
     put(outbox, range(10))
     for _ in range(5):
         outbox.end(outbox.pending.popleft(), S.ACKNOWLEDGED)
-    assert outbox.writer.wait(lambda: outbox.writer.file.messages == 5, 10)
+    assert outbox.writer.wait(lambda: outbox.writer.file.messages == 5, 60)
     size = outbox.writer.file.bytes
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         insert(db, 1, "t/0")
@@ -292,7 +292,7 @@ def test_a_large_file(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(opening, "CHECKED", 0)
     outbox = opened()
     outbox.writer.ask()
-    assert outbox.writer.wait(lambda: len(outbox.pending) == 500, 10)
+    assert outbox.writer.wait(lambda: len(outbox.pending) == 500, 60)
     assert found(outbox) == list(range(500))
 
 
@@ -309,9 +309,9 @@ def test_a_disk_that_breaks_every_file(opened: Open, path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(SqliteOutbox, "_jobs", malformed)
         outbox.writer.ask()
-        assert outbox.writer.wait(lambda: outbox.writer.failure is not None, 10)
-        assert outbox.writer.wait(lambda: not outbox.writer.is_idle, 10)
-    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 10)
+        assert outbox.writer.wait(lambda: outbox.writer.failure is not None, 60)
+        assert outbox.writer.wait(lambda: not outbox.writer.is_idle, 60)
+    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 60)
     assert [name for name, _ in outbox.messenger.kept].count("outbox_recovered") == 1
     assert found(outbox) == list(range(10))
 

@@ -59,7 +59,7 @@ def put(outbox: SqliteOutbox, count: int, *, size: int = 20, qos: int = 1) -> li
         delivery = outbox.accept(f"t/{number}", b"%d" % number + bytes(size), qos)
         assert delivery is not None
         made.append(delivery)
-    made[-1].wait_stored(10)
+    made[-1].wait_stored(60)
     return made
 
 
@@ -68,7 +68,7 @@ def numbers(outbox: SqliteOutbox) -> list[int]:
     found = []
     while len(outbox):
         while not outbox.pending:
-            assert outbox.writer.wait(lambda: bool(outbox.pending), 10)
+            assert outbox.writer.wait(lambda: bool(outbox.pending), 60)
         delivery = outbox.pending.popleft()
         if delivery.done():
             continue
@@ -113,7 +113,7 @@ def test_accepted_until_it_is_on_disk(opened: Open, path: Path) -> None:
     delivery = outbox.accept("t", b"", 1)
     assert delivery is not None
     assert (delivery.state, rows(path)) == (S.ACCEPTED, [])
-    delivery.wait_stored(10)
+    delivery.wait_stored(60)
     assert (delivery.state, rows(path)) == (S.STORED, [1])
 
 
@@ -123,7 +123,7 @@ def test_acknowledged_before_it_was_written(opened: Open, path: Path) -> None:
     delivery = outbox.accept("t", b"", 1)
     assert delivery is not None
     outbox.end(outbox.pending.popleft(), S.ACKNOWLEDGED)
-    delivery.wait_stored(10)
+    delivery.wait_stored(60)
     assert outbox.accept("t", b"", 1) is not None
     outbox.close_now()
     assert rows(path) == [2]
@@ -189,7 +189,7 @@ def test_memory_comes_back(opened: Open, monkeypatch: pytest.MonkeyPatch) -> Non
     put(outbox, 3000)
     assert objects() - before <= 51
     assert len(numbers(outbox)) == 3000
-    assert outbox.writer.wait(lambda: not outbox.writer.removals and not outbox.writer._is_committing, 10)
+    assert outbox.writer.wait(lambda: not outbox.writer.removals and not outbox.writer._is_committing, 60)
     assert objects() - before <= 1
     assert not outbox._live
 
@@ -243,11 +243,11 @@ def test_expired_on_disk(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     last = outbox.accept("t/12", b"", 1)
     assert held is not None
     assert last is not None
-    last.wait_stored(10)
+    last.wait_stored(60)
     assert round(outbox.expire(100.0)[1] or 0, 1) == 110.0
     time[0] = 111.0
     count = outbox.expire(111.0)[0]
-    assert outbox.writer.wait(lambda: held.done() and len(outbox) == 11, 10)
+    assert outbox.writer.wait(lambda: held.done() and len(outbox) == 11, 60)
     assert held.state is S.EXPIRED
     assert count + outbox.expire(111.0)[0] == 2
     assert numbers(outbox) == [*range(10), 12]
@@ -499,7 +499,7 @@ def test_broken_while_it_is_used(opened: Open, path: Path) -> None:
     path.write_bytes(b"\xff" * path.stat().st_size)
     more = outbox.accept("t/50", b"", 1)
     assert more is not None
-    more.wait_stored(10)
+    more.wait_stored(60)
     assert heard(outbox)["outbox_recovered"]["path"] == str(path)
     assert rows(path) == list(range(1, 52))
     assert numbers(outbox) == list(range(51))
@@ -555,14 +555,14 @@ def test_disk_full(opened: Open, path: Path) -> None:
     last = waiting[-1]
     assert last is not None
     with pytest.raises(OutboxUnwritable, match="full") as caught:
-        last.wait_stored(10)
+        last.wait_stored(60)
     assert caught.value.path == str(path)
     with pytest.raises(OutboxUnwritable):
         outbox.accept("t/99", b"", 1)
     assert [d.state for d in waiting if d] == [S.ACCEPTED] * 5
     db.execute("PRAGMA max_page_count = 1000000")
-    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 10)
-    last.wait_stored(10)
+    assert outbox.writer.wait(lambda: outbox.writer.failure is None, 60)
+    last.wait_stored(60)
     assert {"outbox_unwritable", "outbox_writable"} <= set(heard(outbox))
     assert numbers(outbox) == list(range(15))
 
@@ -624,7 +624,7 @@ def test_a_bug_in_the_writer(opened: Open, monkeypatch: pytest.MonkeyPatch, capl
     delivery = outbox.accept("t/1", b"", 1)
     assert delivery is not None
     with pytest.raises(OutboxUnwritable, match="internal error"):
-        delivery.wait_stored(10)
+        delivery.wait_stored(60)
     with pytest.raises(OutboxUnwritable):
         outbox.accept("t/2", b"", 1)
     outbox.writer.join()

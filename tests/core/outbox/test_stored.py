@@ -32,7 +32,7 @@ async def test_on_disk_when_it_returns(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
 
         counting = asyncio.ensure_future(count())
-        await asyncio.gather(*(delivery.stored(10) for delivery in deliveries))
+        await asyncio.gather(*(delivery.stored(60) for delivery in deliveries))
         counting.cancel()
         assert {d.state for d in deliveries} == {DeliveryState.STORED}
         db = sqlite3.connect(path)
@@ -57,7 +57,7 @@ async def test_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(TimeoutError, match=r"delivery.stored\(\): the message is accepted"):
             await delivery.stored(0.01)
         monkeypatch.undo()
-        await delivery.stored(10)
+        await delivery.stored(60)
         await transport.close()
 
 
@@ -66,7 +66,7 @@ async def test_ended_first(tmp_path: Path) -> None:
     async with switchgear.aio.connect(NOBODY, outbox=tmp_path / "outbox") as transport:
         assert isinstance(transport._outbox, SqliteOutbox)
         one, other = transport.publish("t"), transport.publish("t")
-        waiting = [asyncio.ensure_future(d.stored(10)) for d in (one, other)]
+        waiting = [asyncio.ensure_future(d.stored(60)) for d in (one, other)]
         transport._outbox.end(one, DeliveryState.EXPIRED, Expired("too late"))
         transport._outbox.end(other, DeliveryState.ACKNOWLEDGED)
         with pytest.raises(Expired):
@@ -81,16 +81,16 @@ async def test_unwritable(tmp_path: Path) -> None:
         assert isinstance(transport._outbox, SqliteOutbox)
         writer = transport._outbox.writer
         writer.retry = 0.01
-        await transport.publish("t").stored(10)
+        await transport.publish("t").stored(60)
         pages = writer.file.db.execute("PRAGMA page_count").fetchone()[0]
         writer.file.db.execute(f"PRAGMA max_page_count = {pages}")
         delivery = transport.publish("t", bytes(50_000))
         with pytest.raises(OutboxUnwritable, match="full"):
-            await delivery.stored(10)
+            await delivery.stored(60)
         writer.file.db.execute("PRAGMA max_page_count = 1000000")
         for _ in range(1000):
             if writer.failure is None:
                 break
             await asyncio.sleep(0.01)
-        await delivery.stored(10)
+        await delivery.stored(60)
         await transport.close()
