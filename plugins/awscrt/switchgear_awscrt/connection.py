@@ -74,6 +74,7 @@ class CrtConnection:
         self._is_leaving = False
         self._is_established = False
         self._was_writable = True
+        self.attempted: asyncio.Future[None] = self._loop.create_future()
         self.acknowledged: asyncio.Future[None] = self._loop.create_future()
         self._stopped: asyncio.Future[None] | None = None
         self._answers: list[asyncio.Future[Any]] = []
@@ -97,6 +98,7 @@ class CrtConnection:
         """What the SDK's client calls, on its thread."""
         return {
             "on_publish_callback_fn": self._published,
+            "on_lifecycle_event_attempting_connect_fn": self._attempt,
             "on_lifecycle_event_connection_success_fn": self._success,
             "on_lifecycle_event_connection_failure_fn": self._failure,
             "on_lifecycle_event_disconnection_fn": self._disconnection,
@@ -104,7 +106,7 @@ class CrtConnection:
         }
 
     def start(self, client: Any) -> None:
-        """Send CONNECT through *client*; CONNACK ends `acknowledged`."""
+        """Send CONNECT through *client*: `attempted` is done when the SDK begins, `acknowledged` when CONNACK is there."""
         self._client = client
         self._publish = publisher(self._sdk, client)
         client.start()
@@ -293,8 +295,11 @@ class CrtConnection:
 
     # What the SDK says. ------------------------------------------------------------------------------------------
 
+    def _attempt(self, _data: Any) -> None:
+        """It begins. On the SDK's thread, as the four that follow."""
+        self._mail.post(self._has_begun)
+
     def _success(self, data: Any) -> None:
-        """CONNACK. On the SDK's thread, as the three that follow."""
         self._mail.post(self._succeeded, data)
 
     def _failure(self, data: Any) -> None:
@@ -305,6 +310,10 @@ class CrtConnection:
 
     def _stop(self, _data: Any) -> None:
         self._mail.post(self._has_stopped)
+
+    def _has_begun(self) -> None:
+        if not self.attempted.done():
+            self.attempted.set_result(None)
 
     def _succeeded(self, data: Any) -> None:
         if self.acknowledged.done():

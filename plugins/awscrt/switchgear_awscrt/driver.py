@@ -126,15 +126,11 @@ class CrtDriver:
         return make_client(self._settings, self._options, request, identity, door, self._stack.bootstrap, callbacks)
 
     async def _secured(self, connection: CrtConnection, relay: Relay, door: Door, endpoint: Endpoint) -> None:
-        """Wait until the SDK has come through *door* and is done with TLS, or has failed.
-
-        It comes through the door without the broker's help, so that has no deadline here: an SDK that never comes is
-        wedged, and the core ends the attempt as DRIVER_SILENT.
-        """
+        """Wait until the SDK has come through *door* and is done with TLS, or has failed."""
         timeout = self._timeout(endpoint)
 
         async def secure() -> None:
-            await relay.open(door)
+            await self._entered(connection, relay, door, timeout)
             async with asyncio.timeout(timeout):
                 await asyncio.shield(relay.secured)
 
@@ -153,6 +149,23 @@ class CrtDriver:
                 if each is not connection.acknowledged:
                     each.cancel()
 
+    async def _entered(self, connection: CrtConnection, relay: Relay, door: Door, timeout: float) -> None:
+        """Wait until the SDK has come through *door*.
+
+        It does so without the broker's help, so that has no deadline here: an SDK that never comes is wedged, and the core
+        ends the attempt as DRIVER_SILENT. But before it comes it asks for the credentials to sign with, and they may hang.
+        """
+        if self._options.sigv4 is None:
+            await relay.open(door)
+            return
+        await asyncio.shield(connection.attempted)
+        try:
+            async with asyncio.timeout(timeout):
+                await relay.open(door)
+        except TimeoutError as error:
+            detail = f"AWS's SDK has found no credentials to sign with in {timeout:g} s (connect_timeout)"
+            raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
+
     async def _doubt(self, endpoint: Endpoint, delay: float) -> None:
         """After *delay* seconds see what TLS fails of, and raise it; where it does not fail, wait for ever."""
         await asyncio.sleep(delay)
@@ -170,7 +183,8 @@ class CrtDriver:
             if endpoint.is_websocket and not relay.has_heard:
                 detail = f"no answer to the WebSocket upgrade in {request.timeout:g} s"
                 raise AttemptFailed(Failure(Cause.WEBSOCKET_REFUSED, detail)) from error
-            detail = f"no CONNACK from {endpoint.authority} in {request.timeout:g} s"
+            unheard = "answer to the WebSocket upgrade, or CONNACK," if endpoint.scheme == "wss" else "CONNACK"
+            detail = f"no {unheard} from {endpoint.authority} in {request.timeout:g} s"
             raise AttemptFailed(Failure(Cause.CONNACK_TIMEOUT, detail)) from error
         except AttemptFailed as error:
             connection.abort()
@@ -181,6 +195,8 @@ class CrtDriver:
 
         Over TLS 1.3 a broker refuses our certificate when we are done with TLS, so that does not say much.
         """
+        if failure.cause is Cause.WEBSOCKET_REFUSED:
+            return evolve(failure, detail=f"{failure.detail} {self._status()}")
         is_vague = failure.cause in VAGUE and failure.code is None
         if endpoint.is_tls and (is_vague or failure.cause is Cause.TLS_FAILED):
             found = await self._probe(endpoint)
@@ -194,6 +210,14 @@ class CrtDriver:
             return failure
         cause = failure.cause if failure.cause in VAGUE else Cause.CLOSED_BY_BROKER
         return Failure(cause, NO_ANSWER)
+
+    def _status(self) -> str:
+        """What the SDK does not tell: with which status a broker refused the WebSocket."""
+        if self._options.sigv4 is not None:
+            return "AWS IoT does so (403) where it does not take the credentials, the region, their policy or this machine's clock"
+        if self._options.custom_authorizer is not None:
+            return "AWS IoT does so (403) where the authorizer says no; check its name, token and signature"
+        return "The SDK does not tell the HTTP status"
 
     async def _probe(self, endpoint: Endpoint) -> Failure | None:
         """What TLS with *endpoint* fails of; None: it does not, or that cannot be said."""

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -87,6 +90,55 @@ async def test_sigv4_without_credentials(crt: Any, party: Any, tmp_path: Path, m
         with pytest.raises(AttemptFailed) as caught:
             await crt.connect(crt.driver(options, tls=party.tls), endpoint)
     assert caught.value.failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+
+
+async def test_credentials_that_hang(crt: Any, party: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the SDK waits for credentials, the attempt ends in time and says so: the broker and the SDK are not to blame."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # a container's endpoint for credentials
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{mute.getsockname()[1]}/")
+        async with Broker() as broker:
+            endpoint = crt.endpoint("wss", await broker.start(ssl=party.server(), websocket=True))
+            with pytest.raises(AttemptFailed) as caught:
+                await crt.connect(crt.driver(SIGNED, tls=party.tls, connect_timeout=2.0), endpoint)
+    assert caught.value.failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+    assert "no credentials to sign with in 2 s" in caught.value.failure.detail
+
+
+@pytest.mark.usefixtures("_credentials")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (SIGNED, "(403) where it does not take the credentials"),
+        (Options(custom_authorizer=Authorizer(name="press")), "(403) where the authorizer says no"),
+        (Options(), "does not tell the HTTP status"),
+    ],
+)
+async def test_refused_upgrade(
+    crt: Any, party: Any, monkeypatch: pytest.MonkeyPatch, options: Options, words: str
+) -> None:
+    """A WebSocket that is refused is told with what that means at AWS, for the SDK does not tell the status."""
+    monkeypatch.setattr(ServerProtocol, "accept", lambda self, _: self.reject(403, "no"))
+    async with Broker() as broker:
+        endpoint = crt.endpoint("wss", await broker.start(ssl=party.server(), websocket=True))
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.connect(crt.driver(options, tls=party.tls), endpoint)
+    assert caught.value.failure.cause is Cause.WEBSOCKET_REFUSED
+    assert words in caught.value.failure.detail
+
+
+async def test_no_answer_to_the_upgrade(crt: Any, party: Any) -> None:
+    """Behind TLS nobody can tell which answer is missing: that to the upgrade, or that to CONNECT; it says both."""
+    server = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=party.server())
+    async with server:
+        endpoint = crt.endpoint("wss", server.sockets[0].getsockname()[1])
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.connect(crt.driver(tls=party.tls), endpoint, timeout=0.3)
+    assert caught.value.failure.cause is Cause.CONNACK_TIMEOUT
+    assert "no answer to the WebSocket upgrade, or CONNACK, from localhost" in caught.value.failure.detail
 
 
 @pytest.mark.parametrize("scheme", ["mqtts", "wss"])
