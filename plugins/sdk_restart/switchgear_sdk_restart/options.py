@@ -26,7 +26,7 @@ class Options:
     Attributes:
         escalate_to: What follows when rebuilding does not help: ``"reexec"``, ``"exit"``, or ``"nothing"`` but more
             rebuilding within the budget.
-        rebuilds: New drivers in a row that may not help before it escalates; 0: at once.
+        rebuilds: New drivers in a row that may not help before it escalates, fewer than ``budget``; 0: at once.
         budget: Restarts of any way for one transport in ``window``, those of the whole process included.
         window: Seconds in which they count.
         exit_code: What ``"exit"`` ends the process with.
@@ -53,6 +53,9 @@ class Options:
     def __attrs_post_init__(self) -> None:
         if self.rebuilds == 0 and self.escalate_to == "nothing":
             raise InvalidOption("rebuilds", '0 escalates at once, and escalate_to is "nothing": nothing would be done')
+        if self.escalate_to != "nothing" and self.rebuilds >= self.budget:
+            why = f"{self.rebuilds} in a row use up the budget of {self.budget}, and it would never come to {self.escalate_to!r}"
+            raise InvalidOption("rebuilds", f"{why}; set rebuilds below budget")
 
 
 def _names() -> tuple[str, ...]:

@@ -76,7 +76,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def history() -> tuple[Restarted, ...]:
-    """Every restart of this process and, through re-execution, of those before it, the oldest first. Since: 0.1."""
+    """Every restart of this process, the oldest first, and before them those of earlier images of it that still count.
+
+    These are, of the window of the transport that had the process executed again, its own and those of the process.
+
+    Since: 0.1.
+    """
     with BOOK.lock:
         return tuple(BOOK.history)
 

@@ -23,6 +23,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "rebuilds": ({"rebuilds": -1}, "-1 is not a whole number from 0 to 100"),
     "rebuilds type": ({"rebuilds": "3"}, "'3' is not a whole number"),
     "nothing to do": ({"rebuilds": 0}, 'escalate_to is "nothing": nothing would be done'),
+    "rebuilds use up the budget": (
+        {"escalate_to": "exit", "rebuilds": 5},
+        "5 in a row use up the budget of 5, and it would never come to 'exit'; set rebuilds below budget",
+    ),
     "budget": ({"budget": 0}, "0 is not a whole number from 1 to 100"),
     "budget type": ({"budget": True}, "True is not a whole number"),
     "window": ({"window": 0}, "0 is not a number of seconds above 0"),
