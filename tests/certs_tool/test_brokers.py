@@ -52,7 +52,7 @@ def connect(port: int, name: str, version: str, tls: "TlsFiles", *, with_client:
     if with_client:
         context.load_cert_chain(tls.client_cert_file, tls.client_key_file)
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
         context.wrap_socket(plain, server_hostname=name) as secured,
     ):
         secured.sendall(_connect_packet())

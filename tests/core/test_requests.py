@@ -46,13 +46,13 @@ async def test_request_and_reply() -> None:
         await one.start()
         async with open_to(one) as asker, open_to(one, client_id="answerer") as answerer:
             await answerer.respond("double/+", double).ready(30)
-            replies = await asyncio.gather(*(asker.request("double/it", str(n)) for n in range(20)))
+            replies = await asyncio.gather(*(asker.request("double/it", str(n), timeout=600) for n in range(20)))
             assert [reply.text for reply in replies] == [str(n) * 2 for n in range(20)]
             assert replies[0].topic == "replies/asker"
             assert len(one.ledger.published("double/it")) == 20
             asked = one.ledger.published("double/it")[0].properties
             assert asked.response_topic == "replies/asker"
-            assert asked.message_expiry_interval == 10
+            assert asked.message_expiry_interval in range(500, 601)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ async def test_switch_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
 
         async with open_to(one, two) as asker, open_to(one, two, client_id="answerer") as answerer:
             await answerer.respond("ask", answer).ready(30)
-            reply = await asker.request("ask", "hello", timeout=10)
+            reply = await asker.request("ask", "hello", timeout=60)
             assert fallen.is_set()
             assert reply.text == "HELLO"
             assert asker.endpoint is not None
@@ -272,7 +272,7 @@ def test_synchronous() -> None:
             return message.text + "!"
 
         answerer.respond("ask", answer).wait_ready(30)
-        reply = asker.request("ask", "hi", timeout=5)
+        reply = asker.request("ask", "hi", timeout=30)
         assert (reply.text, reply.topic, caught) == ("hi!", "mine", [WouldDeadlock])
 
 
