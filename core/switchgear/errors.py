@@ -91,7 +91,8 @@ class InvalidTopic(ConfigurationError):
     def __init__(self, topic: str, why: str) -> None:
         self.topic = topic
         self.why = why
-        shown = topic if len(topic) <= 80 else topic[:77] + "..."
+        shown = redact(topic) if "//" in topic else topic  # a URI may have got into its place
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
         super().__init__(f"topic {shown!r}: {why}")
 
 
@@ -103,7 +104,7 @@ class UnknownDriver(ConfigurationError):
         self.known = tuple(sorted(known))
         self.why = why
         super().__init__(
-            f"no driver is called {name!r}; drivers here: {', '.join(self.known) or 'none'}; "
+            f"no driver is called {redact(name)!r}; drivers here: {', '.join(self.known) or 'none'}; "
             + (f"plugin {name!r}: {why}" if why else "install the plugin that provides it (see `switchgear plugins`)")
         )
 
@@ -115,7 +116,7 @@ class UnknownPlugin(ConfigurationError):
         self.name = name
         self.known = tuple(sorted(known))
         self.why = why
-        super().__init__(f"plugin {name!r}: {why}; plugins here: {', '.join(self.known) or 'none'}")
+        super().__init__(f"plugin {redact(name)!r}: {why}; plugins here: {', '.join(self.known) or 'none'}")
 
 
 class UnreadableFile(ConfigurationError):
@@ -125,7 +126,7 @@ class UnreadableFile(ConfigurationError):
         self.path = path
         self.role = role
         self.why = why
-        super().__init__(f"{role} {path!r}: {why}")
+        super().__init__(f"{role} {redact(path)!r}: {why}")
 
 
 class OutboxLocked(ConfigurationError):

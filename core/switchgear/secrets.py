@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
-from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile
+from switchgear.errors import ConfigurationError, InvalidOption, UnreadableFile, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,9 @@ def env(name: str) -> Secret:
     def read() -> bytes:
         value = os.environ.get(name)
         if value is None:
-            raise ConfigurationError(f"environment variable {name or repr(name)} is not set; it should hold a secret")
+            raise ConfigurationError(
+                f"environment variable {redact(name) or repr(name)} is not set; it should hold a secret"
+            )
         try:
             return value.encode()
         except UnicodeEncodeError:  # it holds the secret

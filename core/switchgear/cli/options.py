@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from switchgear.backoff import GiveUpAfter, fleet
 from switchgear.checks import fit_password
 from switchgear.endpoint import scheme_of
-from switchgear.errors import InvalidOption
+from switchgear.errors import InvalidOption, redact
 from switchgear.profile import Profile
 from switchgear.secrets import Secret, env, file
 from switchgear.tls import TLS
@@ -204,7 +204,9 @@ def parse_fleet(text: str) -> object:
     except InvalidOption as error:
         raise InvalidOption("fleet", f"{error.name}: {error.why}") from None
     except (ValueError, OverflowError):
-        raise InvalidOption("fleet", f"{text!r} is not N@R, clients and connects a second, such as 400@50") from None
+        raise InvalidOption(
+            "fleet", f"{redact(text)!r} is not N@R, clients and connects a second, such as 400@50"
+        ) from None
 
 
 def connecting(command: Callable[Concatenate[Connection, P], int]) -> Callable[..., None]:

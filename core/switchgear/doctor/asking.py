@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from attrs import field, frozen
 
-from switchgear.errors import InvalidOption
+from switchgear.errors import InvalidOption, redact
 from switchgear.workers import LOOKUPS
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def parse_server(text: str) -> Server:
     found = _SERVER.fullmatch(text)
     address = (found["v6"] or found["bare"] or found["v4"]) if found else ""
     if not is_address(address):
-        raise InvalidOption("dns-server", f"{text!r} is no IP address, or ADDRESS:PORT, of a name server")
+        raise InvalidOption("dns-server", f"{redact(text)!r} is no IP address, or ADDRESS:PORT, of a name server")
     port = int(found["port"] or DNS_PORT) if found else 0
     if not 1 <= port <= 65535:
         raise InvalidOption("dns-server", f"{text!r}: the port is no number from 1 to 65535")

@@ -191,3 +191,28 @@ def test_wrong_usage_does_not_control_a_terminal(arguments: tuple[str, ...]) -> 
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert not {"\x1b", "\x07", "\x9b"} & set(err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pub", "--profile", "mqtts://user:pass@h", "t", "x"),
+        ("pub", U, "mqtts://user:pass@h/#", "x"),
+        ("sub", U, "mqtts://user:pass@h#"),
+        ("pub", "--ca-file", "mqtts://user:pass@h", U, "t", "x"),
+        ("pub", "--driver", "mqtts://user:pass@h", U, "t", "x"),
+        ("pub", "--plugin", "mqtts://user:pass@h", U, "t", "x"),
+        ("pub", "--fleet", "mqtts://user:pass@h", U, "t", "x"),
+        ("pub", "--file", "mqtts://user:pass@h", U, "t"),
+        ("pub", "--username", "me", "--password-env", "mqtts://user:pass@h", U, "t", "x"),
+        ("doctor", "--dns-server", "mqtts://user:pass@h", U),
+        ("dr", "plan", "west", "--file", "mqtts://user:pass@h"),
+        ("dr", "apply", "--plan", "mqtts://user:pass@h"),
+    ],
+)
+def test_a_uri_in_a_wrong_place_is_repeated_without_its_password(arguments: tuple[str, ...]) -> None:
+    """A URI that stands where a file, a topic, a name or a number belongs is refused with its password."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert "***@h" in err
+    assert "pass" not in err.replace("password", "")

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from switchgear.errors import ConfigurationError, SwitchgearError
+from switchgear.errors import ConfigurationError, SwitchgearError, redact
 
 DONE: Final = 0
 REFUSED: Final = 1
@@ -57,7 +57,8 @@ class InvalidPlanFile(RegionSwitchError, ConfigurationError):
 
     def __init__(self, path: str, key: str, why: str) -> None:
         self.path, self.key, self.why = path, key, why
-        super().__init__(f"{path}: {key}: {why}" if key else f"{path}: {why}")
+        shown = redact(path)  # a URI may have got into its place
+        super().__init__(f"{shown}: {key}: {why}" if key else f"{shown}: {why}")
 
 
 class InvalidClientId(RegionSwitchError, ConfigurationError):
