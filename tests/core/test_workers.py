@@ -32,6 +32,8 @@ def test_bounded() -> None:
 
     for _ in range(50):
         workers.submit(job)
+    while running < 3:
+        time.sleep(0.001)
     gate.set()
     while workers._threads:
         time.sleep(0.001)

@@ -375,9 +375,11 @@ def test_a_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_resolver_that_hangs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """One look-up that never ends keeps its name unknown for ever; or another is begun each time that the name is asked for."""
     release, calls, now = threading.Event(), [], [1000.0]
+    called = threading.Semaphore(0)
 
     def resolve(*_: object, **__: object) -> list[Any]:
         calls.append(now[0])
+        called.release()
         if len(calls) < 4:
             assert release.wait(60)
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, EAST, ("127.0.0.2", 0))]
@@ -388,7 +390,10 @@ def test_a_resolver_that_hangs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
         patch.setattr(time, "monotonic", lambda: now[0])
         try:
             while now[0] < 1213.0:
+                running = lookup._board.running.get((NAME, "os"))
                 assert look(NAME, "os", 0.0).kind is Kind.UNKNOWN
+                if lookup._board.running[NAME, "os"] is not running:
+                    assert called.acquire(timeout=60)  # its thread has begun
                 now[0] += 1.0
             assert look(NAME, "os", 60.0) == Answer(Kind.TARGET, WEST)
         finally:
