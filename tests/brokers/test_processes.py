@@ -587,6 +587,26 @@ def test_pair_speaks_tls(activemq_pair: ActiveMQPair, tls_files: TlsFiles) -> No
 
 
 @pytest.mark.broker
+def test_a_broker_that_ended_of_its_own_fault_is_started_again(activemq_pair: ActiveMQPair) -> None:
+    """A standby that has ended, and says in its log that it was ActiveMQ's own fault, is there again; a killed one is not."""
+    standby = 1 - activemq_pair.wait_active(AMPLE)
+    before, pid = activemq_pair.revived, activemq_pair.pids[standby]
+    assert pid is not None
+    with activemq_pair.log_files[standby].open("a", encoding="utf-8") as log:
+        log.write("Caused by: java.util.ConcurrentModificationException\n")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not activemq_pair.is_running(standby))
+    assert activemq_pair.wait_standby(AMPLE) == standby
+    assert activemq_pair.revived == before + 1
+    with activemq_pair.log_files[standby].open("a", encoding="utf-8") as log:
+        log.write("Caused by: java.util.ConcurrentModificationException\n")
+    activemq_pair.kill(standby)
+    with pytest.raises(TimeoutError):
+        activemq_pair.wait_standby(0.5)
+    assert activemq_pair.revived == before + 1
+
+
+@pytest.mark.broker
 def test_frozen_active_keeps_the_lock(activemq_pair: ActiveMQPair) -> None:
     """While the active broker is frozen nobody takes over; thawed, it is active again."""
     active = activemq_pair.wait_active(AMPLE)

@@ -27,6 +27,8 @@ DEFAULT_USERS = {"admin": "admin-secret", "publisher": "publisher-secret", "subs
 _HOME = Path("/usr/share/activemq")
 _MQTT_JAR = Path("/usr/share/java/mqtt-client.jar")
 _WAITING = b"waiting a lock to be acquired"  # what a broker logs when the other one has the store
+_OWN_FAULT = b"java.util.ConcurrentModificationException\n"
+"""What ActiveMQ 5.17.2 now and then ends of when it becomes active: a client comes while it starts its connectors (seen)."""
 
 
 def find_activemq() -> str:
@@ -64,6 +66,9 @@ class ActiveMQPair:
     A *configuration* is both brokers' XML instead of the pair's own; ``${switchgear.port}``, ``${switchgear.store}`` and
     ``${switchgear.data}`` in it stand for a broker's MQTT port, the folder of the common store and the broker's own. Give
     the *users* that it has. There is no ledger then, and no *tls*.
+
+    Attributes:
+        revived: How many brokers were started again because they had ended of a fault of ActiveMQ's own.
 
     Raises:
         BrokerMissing: one of the programs is not on this machine.
@@ -103,6 +108,8 @@ class ActiveMQPair:
         )
         self._children = (Child("activemq-0"), Child("activemq-1"))
         self._logged_before = [0, 0]
+        self._is_wanted = [False, False]
+        self.revived = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -192,6 +199,7 @@ class ActiveMQPair:
         """Start this broker, unless it runs, and return at once; it becomes active if the store's lock is free."""
         if self.is_running(index):
             return
+        self._is_wanted[index] = True
         files = self._files[index]
         write_files(
             files,
@@ -243,6 +251,7 @@ class ActiveMQPair:
             for index in (0, 1):
                 if self._accepts(index, max(0.1, min(1.0, deadline - time.monotonic()))):
                     return index
+            self._revive()
             if not self.is_running(0) and not self.is_running(1):
                 raise RuntimeError(f"neither broker runs; they said: {self._said(0)}\n---\n{self._said(1)}")
             if time.monotonic() >= deadline:
@@ -259,6 +268,7 @@ class ActiveMQPair:
         """
         deadline = time.monotonic() + timeout
         while True:
+            self._revive()
             for index in (0, 1):  # each probe is several lines in the log, so the log is looked at first
                 if self.is_running(index) and _WAITING in self._logged(index) and self.active != index:
                     return index
@@ -282,6 +292,7 @@ class ActiveMQPair:
 
     def kill(self, index: int) -> None:
         """End this broker with SIGKILL and return when it is gone."""
+        self._is_wanted[index] = False
         self._children[index].kill()
 
     def freeze(self, index: int) -> None:
@@ -294,6 +305,7 @@ class ActiveMQPair:
 
     def stop(self) -> None:
         """End both brokers with SIGTERM and return when they are gone."""
+        self._is_wanted = [False, False]
         for child in self._children:
             child.terminate()
         for child in self._children:
@@ -347,5 +359,12 @@ class ActiveMQPair:
         return (printed[-500:] + self._logged(index)[-1500:]).decode(errors="replace").strip() or "nothing"
 
     def _kill_both(self) -> None:
-        for child in self._children:
-            child.kill()
+        for index in (0, 1):
+            self.kill(index)
+
+    def _revive(self) -> None:
+        """Start a broker again that has ended of ActiveMQ's own fault, as whoever looks after it would."""
+        for index in (0, 1):
+            if self._is_wanted[index] and not self.is_running(index) and _OWN_FAULT in self._logged(index):
+                self.start_broker(index)
+                self.revived += 1
