@@ -7,7 +7,7 @@ import functools
 import os
 import socket
 import threading
-import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import dns.flags
@@ -387,7 +387,7 @@ def test_a_resolver_that_hangs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
 
     resolve_as(monkeypatch, resolve)
     with monkeypatch.context() as patch:
-        patch.setattr(time, "monotonic", lambda: now[0])
+        patch.setattr(lookup, "time", SimpleNamespace(monotonic=lambda: now[0]))
         try:
             while now[0] < 1213.0:
                 running = lookup._board.running.get((NAME, "os"))
