@@ -209,7 +209,7 @@ class Registry:
         chosen = self.select(names, extra=extra, disabled=disabled)
         known = {plugin.name for plugin in (*self.loaded, *chosen)}
         for name in options:
-            if name not in known and not self._why_skipped(name):
+            if name not in {*known, *disabled} and not self._why_skipped(name):
                 near = difflib.get_close_matches(name, known, 1)
                 hint = f", did you mean {near[0]!r}?" if near else ""
                 raise UnknownPlugin(name, known, why=f"plugin_options are given for it, but it is not installed{hint}")

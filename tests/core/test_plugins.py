@@ -101,8 +101,10 @@ def test_options_for_a_plugin_that_is_not_there_are_refused() -> None:
     assert str(caught.value).startswith(
         "plugin 'pahoo': plugin_options are given for it, but it is not installed, did you mean 'paho'?; plugins here: "
     )
+    absent: dict[str, dict[str, object]] = {"nothing.of.the-kind": {}}
     with pytest.raises(UnknownPlugin, match="but it is not installed; plugins here: "):
-        AsyncTransport(Profile("mqtt://a", plugin_options={"nothing.of.the-kind": {}}))
+        AsyncTransport(Profile("mqtt://a", plugin_options=absent))
+    AsyncTransport(Profile("mqtt://a", plugin_options=absent, disable_plugins=list(absent)))  # it is not to be here
 
 
 def test_registry_is_built_once() -> None:
