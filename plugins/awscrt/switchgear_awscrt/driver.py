@@ -76,9 +76,16 @@ class CrtDriver:
     async def open(self, endpoint: Endpoint) -> ByteLink:
         """See `switchgear.drivers.base.Routed`."""
         proxy = self._options.http_proxy
-        stream = await open_link(evolve(self.route_to(endpoint).first, scheme="mqtt", path=""), self._settings)
+        first = evolve(self.route_to(endpoint).first, scheme="mqtt", path="")
         if proxy is None:
-            return stream
+            return await open_link(first, self._settings)
+        try:
+            stream = await open_link(first, self._settings)
+        except AttemptFailed as error:
+            failure = error.failure
+            where = f"proxy {proxy.host}:{proxy.port}"
+            detail = f"{where}: {failure.detail}" if failure.detail else where
+            raise AttemptFailed(evolve(failure, detail=detail)) from error
         try:
             await ask_proxy(stream, proxy, endpoint, self._timeout(endpoint))
         except BaseException:

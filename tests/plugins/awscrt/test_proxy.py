@@ -72,10 +72,11 @@ async def test_silence(crt: Any, proxies: Any) -> None:
 
 
 async def test_nobody_there(crt: Any, proxies: Any) -> None:
-    """A port where no proxy listens is refused like any other."""
+    """A port where no proxy listens is refused like any other, and it is said that it is the proxy's, not the broker's."""
     proxy = proxies()
     async with proxy.running():
         pass
     with pytest.raises(AttemptFailed) as caught:
         await crt.driver(through(proxy)).dial(crt.endpoint("mqtt", 1))
     assert caught.value.failure.cause is Cause.PORT_REFUSED
+    assert caught.value.failure.detail == f"proxy 127.0.0.1:{proxy.port}"
