@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from switchgear.cause import Cause, Failure, from_exception, from_reason_code
 
+from switchgear_awscrt.packets import UNKNOWN
+
 TABLE: Final[dict[str, Cause]] = {
     # Names. The SDK resolves none for us; a provider of credentials may have one to resolve.
     "AWS_IO_DNS_INVALID_NAME": Cause.NAME_NOT_RESOLVED,
@@ -70,7 +72,7 @@ TABLE: Final[dict[str, Cause]] = {
     "AWS_ERROR_MQTT_INVALID_REMAINING_LENGTH": Cause.PROTOCOL_ERROR,
     "AWS_ERROR_MQTT_INVALID_RESERVED_BITS": Cause.PROTOCOL_ERROR,
     "AWS_ERROR_MQTT_INVALID_PACKET_TYPE": Cause.PROTOCOL_ERROR,
-    # What CONNACK and DISCONNECT say is in their packets; these come alone only where the SDK does not know the reason.
+    # What CONNACK and DISCONNECT say is in their packets.
     "AWS_ERROR_MQTT5_CONNACK_CONNECTION_REFUSED": Cause.CLOSED_BY_BROKER,
     "AWS_ERROR_MQTT5_DISCONNECT_RECEIVED": Cause.CLOSED_BY_BROKER,
     # Our own doing: the client was stopped, and what it had left was dropped. The outbox has the messages.
@@ -91,6 +93,9 @@ def failure_of(error: BaseException, packet: Any = None) -> Failure:
     code = getattr(packet, "reason_code", None)
     if code is not None:
         return from_reason_code(int(code), packet.reason_string or "", server_reference=packet.server_reference)
+    if packet is not None:
+        said = f", and says {packet.reason_string!r}" if packet.reason_string else ""
+        return from_reason_code(UNKNOWN, f"AWS's SDK does not know the reason code that it gives{said}")
     name = getattr(error, "name", None)
     if isinstance(name, str) and name.startswith("AWS_"):
         unknown = Cause.CREDENTIALS_UNAVAILABLE if name.startswith(SIGNING) else Cause.DRIVER_FAILED

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from awscrt import exceptions  # type: ignore[import-untyped]  # AWS's SDK has no types
 from switchgear.cause import Cause
+from switchgear.drivers.base import AttemptFailed
+from switchgear.testing.broker import Broker
 from switchgear_awscrt.causes import TABLE, failure_of
 
 # What was measured of the SDK (facts/aws.md, C.4), code by code; the rest of aws-c-io and aws-c-mqtt by their headers.
@@ -122,7 +125,20 @@ def test_reason_codes(code: int, cause: Cause) -> None:
     assert (failure.detail, failure.server_reference) == ("why", "other:8883")
 
 
-def test_reason_code_that_the_sdk_does_not_know() -> None:
-    """A packet whose reason the SDK does not know leaves the SDK's own code."""
-    packet = SimpleNamespace(reason_code=None, reason_string=None, server_reference=None)
-    assert failure_of(exceptions.from_code(5154), packet).cause is Cause.CLOSED_BY_BROKER
+@pytest.mark.parametrize("reason", [None, "why"])
+def test_reason_code_that_the_sdk_does_not_know(reason: str | None) -> None:
+    """A packet whose reason the SDK does not know is the broker's answer, with its words: neither silence nor a reset."""
+    packet = SimpleNamespace(reason_code=None, reason_string=reason, server_reference=None)
+    failure = failure_of(exceptions.from_code(5154), packet)
+    assert (failure.cause, failure.code) == (Cause.CLOSED_BY_BROKER, 0x80)
+    assert failure.detail.startswith("AWS's SDK does not know the reason code that it gives")
+    assert failure.detail.endswith("says 'why'") is (reason is not None)
+
+
+async def test_refusal_that_the_sdk_does_not_know(crt: Any) -> None:
+    """A CONNACK that refuses with a reason of DISCONNECT's is not taken for a connection that was closed without one."""
+    async with Broker() as broker:
+        broker.faults.refuse(0x8B)
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.connect(crt.driver(), crt.endpoint("mqtt", await broker.start()))
+    assert "does not know the reason code" in caught.value.failure.detail
