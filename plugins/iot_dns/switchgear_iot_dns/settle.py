@@ -47,8 +47,8 @@ class Loss(enum.Enum):
     """It did so on purpose, and did not say why."""
     SENT_AWAY = "the region sent us away"
     """The broker ended the connection on purpose."""
-    DOWN = "the region does not take us"
-    """An attempt to come back failed."""
+    DOWN = "the last attempt failed"
+    """It did not come to a connection: the region, the way to it, or the look-up of its address."""
 
 
 @frozen
