@@ -46,11 +46,15 @@ class Mailbox:
 
     def _empty(self) -> None:
         calls, made = self._calls, 0
-        while calls:
-            function, arguments = calls.popleft()
-            function(*arguments)
-            made += 1
-        self._after()
+        try:
+            while calls:
+                function, arguments = calls.popleft()
+                function(*arguments)
+                made += 1
+            self._after()
+        except BaseException:  # Ctrl-C comes anywhere, and the loop may be run again, to close the transport
+            self._loop.call_soon(self._empty)
+            raise
         if made >= BUSY:
             self._loop.call_later(PAUSE, self._empty)  # it stays due: nobody wakes the loop meanwhile
             return

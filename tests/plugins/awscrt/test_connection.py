@@ -254,6 +254,31 @@ async def test_one_wake_up_for_many() -> None:
     assert (batches, wakes) == (2, 1)
 
 
+def test_an_interrupt_between_two_callbacks() -> None:
+    """What was posted behind a call that Ctrl-C ended, and what is posted later, is called when the loop runs again."""
+    called: list[str] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async def make() -> Mailbox:
+        return Mailbox(lambda: None)
+
+    async def go_on() -> None:
+        box.post(called.append, "later")
+        while len(called) < 2:  # noqa: ASYNC110 - there is nothing to wait for
+            await asyncio.sleep(0)
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        box = loop.run_until_complete(make())
+        box.post(interrupt)
+        box.post(called.append, "behind")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(10))
+        loop.run_until_complete(asyncio.wait_for(go_on(), 30))
+    assert called == ["behind", "later"]
+
+
 def test_callbacks_after_the_loop() -> None:
     """A callback that comes when the loop is closed is dropped, without an error on the SDK's thread."""
 
