@@ -13,7 +13,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from switchgear.workers import HANDLERS, LOOKUPS, SECRETS
+from switchgear.workers import HANDLERS, LOOKUPS, MARKS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -49,7 +49,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     Its clock moves only when nothing else can happen, and then straight to the next deadline. Work on threads is
     waited for, with the clock standing still, when the loop knows of it: `run_in_executor`, Switchgear's own pools
-    for look-ups and plain handlers, and whatever `outstanding` is held for. For plugins' hooks take
+    for look-ups, secrets, plain handlers and the marks of windows, and whatever `outstanding` is held for. For plugins' hooks take
     `switchgear.testing.InlineRunner`, which needs no thread. Sockets may exist but are never waited for: connect
     through `switchgear.testing.MemoryNetwork`.
     """
@@ -115,7 +115,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _is_awaited(self) -> bool:
         """Whether a thread may still call back."""
-        pools = (LOOKUPS, SECRETS, HANDLERS)
+        pools = (LOOKUPS, SECRETS, HANDLERS, MARKS)
         return self._outstanding > 0 or any(pool._threads > pool._free for pool in pools)
 
     def _wait(self, timeout: float | None) -> float:

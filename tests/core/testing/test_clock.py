@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from switchgear.testing import StuckError, VirtualLoop, clock, run_virtual
-from switchgear.workers import LOOKUPS
+from switchgear.workers import HANDLERS, LOOKUPS, MARKS, SECRETS
 
 
 def now() -> float:
@@ -63,8 +63,9 @@ async def test_time_stands_still_for_threads() -> None:
     loop.call_later(0.001, lambda: None)
     assert await asyncio.to_thread(threading.Event().wait, 0.02) is False
     assert now() == began
-    assert await LOOKUPS.run(lambda: threading.Event().wait(0.02)) is False
-    assert now() == began
+    for pool in (LOOKUPS, SECRETS, HANDLERS, MARKS):
+        assert await pool.run(lambda: threading.Event().wait(0.02)) is False
+        assert now() == began
     future: asyncio.Future[int] = loop.create_future()
     thread = threading.Timer(0.02, loop.call_soon_threadsafe, [future.set_result, 7])
     thread.start()
