@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 from switchgear.hook_runner import shared_runner
-from switchgear.workers import HANDLERS, LOOKUPS, SECRETS
+from switchgear.workers import HANDLERS, LOOKUPS, MARKS, SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _short_idleness() -> None:
     """The threads of our pools end soon after their work."""
-    LOOKUPS.idle = SECRETS.idle = HANDLERS.idle = 0.005
+    LOOKUPS.idle = SECRETS.idle = HANDLERS.idle = MARKS.idle = 0.005
     shared_runner()._idle = 0.005
 
 

@@ -28,7 +28,7 @@ from switchgear.testing.threads import ThreadedBroker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 2.0, "protocol": "5"}
+QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 20.0, "protocol": "5"}
 
 
 def open_to(*brokers: Broker, **options: Any) -> AsyncTransport:

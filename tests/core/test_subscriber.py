@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from switchgear.subscription import Subscription
 
-QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 2.0, "protocol": "5"}
+QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 20.0, "protocol": "5"}
 
 
 def open_to(one: Broker | Group, **options: Any) -> AsyncTransport:

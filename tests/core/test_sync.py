@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUICK: dict[str, Any] = {"client_id": "c", "backoff": exponential(cap=0.05), "connect_timeout": 2.0}
+QUICK: dict[str, Any] = {"client_id": "c", "backoff": exponential(cap=0.05), "connect_timeout": 20.0}
 DEAD = "mqtt://127.0.0.1:1"
 AMPLE = 30.0  # seconds for what is to come about
 

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 2.0}
+QUICK: dict[str, Any] = {"backoff": exponential(cap=0.05), "connect_timeout": 20.0}
 
 
 @contextlib.asynccontextmanager
