@@ -110,6 +110,7 @@ class PahoConnection:
         codec.on_disconnect = None
         self._link.attach(self)
         self._queue(connect_packet)
+        self._write()  # at once: its turn in the CONNECT budget is now, and a turn of a busy loop takes long
 
     def listen(self, listener: Listener) -> None:
         """Report to *listener* from now on."""
