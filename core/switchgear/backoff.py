@@ -10,7 +10,7 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from switchgear.errors import InvalidOption
 
@@ -247,13 +247,14 @@ class ConnectBudget:
 
     Each is sent at least *window* seconds after the one *limit* places before it. A place is reserved when it is wanted
     and confirmed when the packet is about to go, for a busy loop wakes later than it was asked to; exact as long as it
-    is less than *window* late.
+    is less than *window* late. Where the way to the wire takes differently long, the packets are counted there (`send`).
     """
 
     limit: int
     window: float
     _times: deque[float] = field(factory=deque, init=False)
     _first: int = field(default=0, init=False)  # the place of the first that is remembered
+    _sent: deque[float] = field(default=Factory(lambda self: deque(maxlen=self.limit), takes_self=True), init=False)
 
     def reserve(self, now: float) -> tuple[int, float]:
         """A place for one more CONNECT, and the earliest time for it, at or after *now*."""
@@ -274,3 +275,10 @@ class ConnectBudget:
             at = max(at, self._times[here - self.limit] + self.window)
         self._times[here] = at
         return at
+
+    def send(self, now: float) -> float:
+        """*now*, when a CONNECT may go on the wire now, and is taken as sent; else the time to ask again."""
+        if len(self._sent) == self.limit and (at := self._sent[0] + self.window) > now:
+            return at
+        self._sent.append(now)
+        return now

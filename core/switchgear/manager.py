@@ -193,7 +193,7 @@ class ConnectionManager:
         try:
             username, password = await self.credentials.of(endpoint)
             await self.farewells.said(POLITE)  # the older connection is closed before the next CONNECT is sent
-            await connect_turn(endpoint, self.plan.backoff, self.driver)
+            turn = await connect_turn(endpoint, self.plan.backoff, self.driver)
             request = ConnectRequest(
                 endpoint=endpoint,
                 clean_start=effect.clean_start,
@@ -201,6 +201,7 @@ class ConnectionManager:
                 username=username,
                 password=password,
                 timeout=timeout,
+                turn=turn,
             )
             assert live.link is not None
             connecting = self.driver.connect(live.link, request, self.owner.listener(generation))

@@ -138,8 +138,8 @@ class Moves:
             request = await manager.credentials.visit(endpoint, timeout=timeout)
             async with asyncio.timeout(5 * timeout):
                 link = await driver.dial(endpoint)
-                await connect_turn(endpoint, manager.plan.backoff, driver)
-                connection = await driver.connect(link, request, DeafListener())
+                turn = await connect_turn(endpoint, manager.plan.backoff, driver)
+                connection = await driver.connect(link, evolve(request, turn=turn), DeafListener())
                 link = None
                 await connection.disconnect()
         except AttemptFailed as error:

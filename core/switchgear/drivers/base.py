@@ -7,6 +7,7 @@ causes with `switchgear.cause.from_exception`, `from_return_code` and `from_reas
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import field, frozen
@@ -52,6 +53,10 @@ class DriverSettings:
     ack_timeout: float | None = 10.0
 
 
+Turn = Callable[[], Awaitable[None]]
+"""Waits until one more CONNECT may go."""
+
+
 @frozen(kw_only=True)
 class ConnectRequest:
     """What one CONNECT says.
@@ -64,6 +69,8 @@ class ConnectRequest:
         username: None: no credentials.
         password: Hidden in ``repr``.
         timeout: Seconds until CONNACK.
+        turn: To be awaited right before the packet goes on the wire, by a driver that is called long before (without
+            `DriverFeatures.dials_tls`): the budget of a fleet is kept to the moment then. None: there is none.
     """
 
     endpoint: Endpoint
@@ -72,6 +79,7 @@ class ConnectRequest:
     username: str | None = None
     password: bytes | None = field(default=None, repr=False)
     timeout: float = 5.0
+    turn: Turn | None = field(default=None, repr=False, eq=False)
 
 
 @frozen(kw_only=True)

@@ -100,7 +100,7 @@ class CrtDriver:
         """Have the SDK speak on *link*: TLS, WebSocket, CONNECT; wait for CONNACK. Raises `AttemptFailed`."""
         endpoint = request.endpoint
         target = endpoint.authority if endpoint.is_tls else None
-        relay = Relay(cast("ByteLink", link), target=target, is_tls=endpoint.is_tls)
+        relay = Relay(cast("ByteLink", link), target=target, is_tls=endpoint.is_tls, holds=request.turn is not None)
         connection = CrtConnection(sdk(), relay, self._settings, listener)
         try:
             identity = await self._identity(endpoint) if endpoint.is_tls else None
@@ -108,6 +108,7 @@ class CrtDriver:
                 client = await LOOKUPS.run(lambda: self._client(request, identity, door, connection.callbacks()))
                 connection.start(client)
                 await self._secured(connection, relay, door, endpoint)
+            await self._let_go(connection, relay, request)
             await self._acknowledged(connection, relay, request)
         except BaseException as error:
             connection.abort()
@@ -180,6 +181,17 @@ class CrtDriver:
         if failure is not None and failure.cause is not Cause.TLS_FAILED:
             raise AttemptFailed(failure)
         await asyncio.get_running_loop().create_future()
+
+    @staticmethod
+    async def _let_go(connection: CrtConnection, relay: Relay, request: ConnectRequest) -> None:
+        """Hold CONNECT until its turn in the budget of a fleet has come: the SDK takes differently long to get there."""
+        if request.turn is None:
+            return
+        ends = {relay.holding, connection.acknowledged}
+        await asyncio.wait(ends, timeout=request.timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not connection.acknowledged.done():
+            await request.turn()
+        relay.release()
 
     async def _acknowledged(self, connection: CrtConnection, relay: Relay, request: ConnectRequest) -> None:
         endpoint = request.endpoint

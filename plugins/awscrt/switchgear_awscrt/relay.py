@@ -112,13 +112,15 @@ class Relay(asyncio.BufferedProtocol):
 
     Attributes:
         secured: Done when the SDK has sent its first bytes under the keys of TLS; at once without TLS.
+        holding: Done when something is held: with *holds*, what the SDK sends from `secured` on, up to `release`. That is
+            CONNECT, over TLS 1.3 behind the end of the handshake.
         is_over: Whether the broker's side has ended.
         error: How it ended; None: in order.
         heard_at: When bytes last came from the broker, on the loop's clock.
         waiting: Bytes that were handed to the SDK and have not come out of it; a little more than there are, at times.
     """
 
-    def __init__(self, link: ByteLink, *, target: str | None, is_tls: bool) -> None:
+    def __init__(self, link: ByteLink, *, target: str | None, is_tls: bool, holds: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._link = link
         self._target = target
@@ -130,6 +132,8 @@ class Relay(asyncio.BufferedProtocol):
         self.secured: asyncio.Future[None] = self._loop.create_future()
         if not is_tls:
             self.secured.set_result(None)
+        self._held: bytes | None = b"" if holds else None
+        self.holding: asyncio.Future[None] = self._loop.create_future()
         self.is_over = False
         self.error: BaseException | None = None
         self.heard_at = self._loop.time()
@@ -157,6 +161,13 @@ class Relay(asyncio.BufferedProtocol):
             raise
         if self._target is None:
             self._link.attach(self)
+
+    def release(self) -> None:
+        """Let through what is held, and all that comes."""
+        held, self._held = self._held, None
+        if held:
+            self._link.write(held)
+            self.link_writable()
 
     def abort(self) -> None:
         """Drop both sides at once."""
@@ -195,6 +206,13 @@ class Relay(asyncio.BufferedProtocol):
             return
         if not self.secured.done():
             self._follow(data)
+        if self._held is not None and self.secured.done():
+            self._held += data
+            if not self.holding.done():
+                self.holding.set_result(None)
+            if self._local is not None:
+                self._local.pause_reading()
+            return
         self._link.write(data)
         if self.waiting:
             self.waiting = max(0, self.waiting - len(data))
