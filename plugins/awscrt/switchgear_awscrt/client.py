@@ -1,4 +1,4 @@
-"""One ``mqtt5.Client`` for one connection, as the options say. Asks for tokens and passwords; starts nothing."""
+"""One ``mqtt5.Client`` for one connection, as the options say; their secrets were asked for. Starts nothing."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from switchgear.errors import InvalidOption, SwitchgearError
 from switchgear.tls import TLS
 from switchgear.workers import LOOKUPS
 
+from switchgear_awscrt.asking import Asking
 from switchgear_awscrt.causes import VAGUE
 from switchgear_awscrt.client import alpn_of, make_client
 from switchgear_awscrt.connection import CrtConnection
@@ -61,6 +62,7 @@ class CrtDriver:
         _check(settings, options)
         self._settings = settings
         self._options = options
+        self._asking = Asking()
         self._stack: Stack | None = None
 
     async def dial(self, endpoint: Endpoint) -> Link:
@@ -86,8 +88,12 @@ class CrtDriver:
             where = f"proxy {proxy.host}:{proxy.port}"
             detail = f"{where}: {failure.detail}" if failure.detail else where
             raise AttemptFailed(evolve(failure, detail=detail)) from error
+        timeout = self._timeout(endpoint)
         try:
-            await ask_proxy(stream, proxy, endpoint, self._timeout(endpoint))
+            password = b""
+            if proxy.password is not None:
+                password = await self._asking.ask(proxy.password, "http_proxy.password", timeout)
+            await ask_proxy(stream, proxy, password, endpoint, timeout)
         except BaseException:
             stream.abort()
             raise
@@ -104,8 +110,14 @@ class CrtDriver:
         connection = CrtConnection(sdk(), relay, self._settings, listener)
         try:
             identity = await self._identity(endpoint) if endpoint.is_tls else None
+            options = self._options
+            if options.custom_authorizer is not None:
+                authorizer = await self._asking.authorizer(options.custom_authorizer, self._timeout(endpoint))
+                options = evolve(options, custom_authorizer=authorizer)
             with Door() as door:
-                client = await LOOKUPS.run(lambda: self._client(request, identity, door, connection.callbacks()))
+                client = await LOOKUPS.run(
+                    lambda: self._client(options, request, identity, door, connection.callbacks())
+                )
                 connection.start(client)
                 await self._secured(connection, relay, door, endpoint)
             await self._let_go(connection, relay, request)
@@ -129,9 +141,16 @@ class CrtDriver:
             detail = f"certificates and key could not be read in {timeout:g} s"
             raise AttemptFailed(Failure(Cause.CREDENTIALS_UNAVAILABLE, detail)) from error
 
-    def _client(self, request: ConnectRequest, identity: Identity | None, door: Door, callbacks: dict[str, Any]) -> Any:
+    def _client(
+        self,
+        options: Options,
+        request: ConnectRequest,
+        identity: Identity | None,
+        door: Door,
+        callbacks: dict[str, Any],
+    ) -> Any:
         self._stack = stack()
-        return make_client(self._settings, self._options, request, identity, door, self._stack.bootstrap, callbacks)
+        return make_client(self._settings, options, request, identity, door, self._stack.bootstrap, callbacks)
 
     async def _secured(self, connection: CrtConnection, relay: Relay, door: Door, endpoint: Endpoint) -> None:
         """Wait until the SDK has come through *door* and is done with TLS, or has failed."""

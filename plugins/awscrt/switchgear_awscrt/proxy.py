@@ -42,8 +42,8 @@ class _Answer:
             self.head.set_result(b"")
 
 
-async def ask_proxy(stream: ByteLink, proxy: Proxy, endpoint: Endpoint, timeout: float) -> None:
-    """Have the proxy at the other end of *stream* connect to *endpoint*, within *timeout* seconds.
+async def ask_proxy(stream: ByteLink, proxy: Proxy, password: bytes, endpoint: Endpoint, timeout: float) -> None:
+    """Have the proxy at the other end of *stream* connect to *endpoint*, within *timeout* seconds; *password* is its own.
 
     Raises:
         AttemptFailed: it refuses, says nothing, or does not speak HTTP.
@@ -52,7 +52,6 @@ async def ask_proxy(stream: ByteLink, proxy: Proxy, endpoint: Endpoint, timeout:
     target = endpoint.authority if endpoint.address is None else _authority(endpoint.address, endpoint.port)
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if proxy.username is not None:
-        password = b"" if proxy.password is None else proxy.password.reveal()
         credentials = base64.b64encode(proxy.username.encode() + b":" + password).decode()
         lines.append(f"Proxy-Authorization: Basic {credentials}")
     answer = _Answer()

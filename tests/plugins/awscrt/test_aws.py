@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -160,6 +161,60 @@ async def test_custom_authorizer(crt: Any, party: Any, scheme: str) -> None:
         "x-amz-customauthorizer-signature": ["a+b="],
         "tk": ["tv"],
     }
+
+
+def raises() -> str:
+    """A function of the user's that fails, with the secret in its error."""
+    raise ValueError("the secret")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (raises, "ValueError"),
+        (b"the secret \xff", "it is no UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("option", ["token", "signature"])
+async def test_secrets_of_an_authorizer_that_cannot_be_had(
+    crt: Any, party: Any, option: str, source: Any, words: str
+) -> None:
+    """A token that fails, or does not come, ends the attempt as missing credentials; it shows nothing of the secret."""
+    secrets: dict[str, Any] = {option: Secret(source)}
+    authorizer = Authorizer(name="press", **secrets)
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
+        driver = crt.driver(Options(custom_authorizer=authorizer), tls=party.tls, connect_timeout=2.0)
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.connect(driver, endpoint)
+        assert broker.ledger.connects() == []
+    failure = caught.value.failure
+    assert (failure.cause, failure.detail) == (Cause.CREDENTIALS_UNAVAILABLE, f"custom_authorizer.{option}: {words}")
+
+
+async def test_a_token_that_does_not_come(crt: Any, party: Any) -> None:
+    """A token that is not there in time is asked for once, however many attempts wait for it; the SDK is not to blame."""
+    come, asked = threading.Event(), []
+
+    def ask() -> str:
+        asked.append(1)
+        come.wait()
+        return "tv"
+
+    options = Options(custom_authorizer=Authorizer(name="press", token_key="tk", token=Secret(ask)))
+    async with Broker() as broker:
+        endpoint = crt.endpoint("mqtts", await broker.start(ssl=party.server()))
+        driver = crt.driver(options, tls=party.tls, connect_timeout=2.0)
+        try:
+            for _ in range(2):
+                with pytest.raises(AttemptFailed) as caught:
+                    await crt.connect(driver, endpoint)
+                failure = caught.value.failure
+                assert failure.cause is Cause.CREDENTIALS_UNAVAILABLE
+                assert failure.detail == "custom_authorizer.token: asking for it took more than 2 s"
+        finally:
+            come.set()
+    assert asked == [1]
 
 
 @pytest.mark.parametrize(

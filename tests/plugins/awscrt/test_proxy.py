@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 from typing import Any
 
 import pytest
 from attrs import evolve
-from switchgear.cause import Cause
+from switchgear.cause import Cause, Failure
 from switchgear.drivers.base import AttemptFailed
 from switchgear.secrets import Secret
 from switchgear.testing.broker import Broker
@@ -69,6 +70,23 @@ async def test_silence(crt: Any, proxies: Any) -> None:
         with pytest.raises(AttemptFailed) as caught:
             await crt.driver(through(proxy), connect_timeout=0.1).dial(crt.endpoint("mqtt", 1))
     assert caught.value.failure.cause is Cause.CONNECT_TIMEOUT
+
+
+async def test_a_password_that_does_not_come(crt: Any, proxies: Any) -> None:
+    """A proxy's password is asked for beside the loop, and ends the dial in time when it does not come."""
+    on: list[threading.Thread] = []
+
+    def ask() -> str:
+        on.append(threading.current_thread())
+        raise ValueError("the secret")
+
+    async with proxies().running() as proxy:
+        options = Options(http_proxy=Proxy(host="127.0.0.1", port=proxy.port, username="me", password=Secret(ask)))
+        with pytest.raises(AttemptFailed) as caught:
+            await crt.driver(options).dial(crt.endpoint("mqtt", 1))
+        assert proxy.heads == []
+    assert caught.value.failure == Failure(Cause.CREDENTIALS_UNAVAILABLE, "http_proxy.password: ValueError")
+    assert threading.main_thread() not in on
 
 
 async def test_nobody_there(crt: Any, proxies: Any) -> None:
