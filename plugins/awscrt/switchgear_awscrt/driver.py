@@ -241,7 +241,8 @@ class CrtDriver:
             if found is not None:
                 return found
             if not relay.secured.done():
-                why = "the connection was closed during the handshake" if relay.is_over else SDK_REFUSES
+                is_theirs = relay.is_over and not relay.has_objected
+                why = "the connection was closed during the handshake" if is_theirs else SDK_REFUSES
                 return Failure(Cause.TLS_FAILED, why)
             is_vague = True
         if not is_vague:

@@ -34,6 +34,7 @@ READ: Final = 65536
 
 _shared: Final = threading.local()
 
+_ALERT: Final = 21
 _APPLICATION_DATA: Final = 23
 _RECORD_HEAD: Final = 5
 
@@ -114,6 +115,7 @@ class Relay(asyncio.BufferedProtocol):
         secured: Done when the SDK has sent its first bytes under the keys of TLS; at once without TLS.
         holding: Done when something is held: with *holds*, what the SDK sends from `secured` on, up to `release`. That is
             CONNECT, over TLS 1.3 behind the end of the handshake.
+        has_objected: Whether the SDK has broken off the handshake with an alert; the broker then closes the connection.
         is_over: Whether the broker's side has ended.
         error: How it ended; None: in order.
         heard_at: When bytes last came from the broker, on the loop's clock.
@@ -134,6 +136,7 @@ class Relay(asyncio.BufferedProtocol):
             self.secured.set_result(None)
         self._held: bytes | None = b"" if holds else None
         self.holding: asyncio.Future[None] = self._loop.create_future()
+        self.has_objected = False
         self.is_over = False
         self.error: BaseException | None = None
         self.heard_at = self._loop.time()
@@ -267,6 +270,7 @@ class Relay(asyncio.BufferedProtocol):
             if self._record_head[0] == _APPLICATION_DATA:
                 self.secured.set_result(None)
                 return
+            self.has_objected |= self._record_head[0] == _ALERT
             self._record_left = int.from_bytes(self._record_head[3:5], "big")
             self._record_head = b""
 

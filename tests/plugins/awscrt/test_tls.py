@@ -18,6 +18,7 @@ from switchgear.secrets import Secret
 from switchgear.testing.broker import Broker
 from switchgear.testing.driver_contract import Pace
 from switchgear_awscrt.identity import _CONTEXTS, read_identity
+from switchgear_awscrt.relay import Relay
 from switchgear_certs import Authority
 
 if TYPE_CHECKING:
@@ -157,8 +158,20 @@ async def test_refused_client_certificate(crt: Any, party: Any, tmp_path: Path, 
     assert "check cert_file and key_file" in str(failure)
 
 
-async def test_certificate_that_nobody_asked_for(crt: Any, party: Any, tmp_path: Path) -> None:
-    """A broker that does not ask for the certificate that the SDK was given, which the SDK takes ill, is named as such."""
+@pytest.mark.parametrize("closes_first", [False, True])
+async def test_certificate_that_nobody_asked_for(
+    crt: Any,
+    party: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    closes_first: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """A broker that does not ask for the certificate that the SDK was given, which the SDK takes ill, is named as such.
+
+    So it is where the broker, which gets the SDK's alert, has closed the connection before the SDK reports.
+    """
+    if closes_first:
+        monkeypatch.setattr(Relay, "is_over", property(lambda _: True, lambda *_: None), raising=False)
     mine = party.authority.client("press-7")
     file = tmp_path / "both.pem"
     file.write_bytes(mine.certificate_pem + mine.key_pem)
