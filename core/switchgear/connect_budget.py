@@ -30,7 +30,7 @@ _budgets: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[
 async def connect_turn(endpoint: Endpoint, policy: Backoff, driver: Driver) -> Turn | None:
     """Wait until the budget that this process has for the broker *endpoint* allows one more CONNECT, by *driver*.
 
-    What it gives, if anything, is for a `ConnectRequest`: there is something left to wait for when the packet is there.
+    What it gives is the `ConnectRequest.turn`; None: there is no budget.
     """
     if not isinstance(policy, Fleet):
         return None
@@ -44,7 +44,7 @@ async def connect_turn(endpoint: Endpoint, policy: Backoff, driver: Driver) -> T
         await asyncio.sleep(at - now)
         now = loop.time()
         at = budget.confirm(place, now)
-    return None if driver.features.dials_tls else functools.partial(_send, budget, loop)
+    return functools.partial(_send, budget, loop)
 
 
 async def _send(budget: ConnectBudget, loop: asyncio.AbstractEventLoop) -> None:

@@ -69,8 +69,9 @@ class ConnectRequest:
         username: None: no credentials.
         password: Hidden in ``repr``.
         timeout: Seconds until CONNACK.
-        turn: To be awaited right before the packet goes on the wire, by a driver that is called long before (without
-            `DriverFeatures.dials_tls`): the budget of a fleet is kept to the moment then. None: there is none.
+        turn: To be awaited right before CONNECT goes on the wire: the budget of a fleet is kept to the moment then. None: there
+            is none. A driver that dials up to that (`DriverFeatures.dials_tls`) is called in its turn, and awaits this before each
+            further CONNECT only.
     """
 
     endpoint: Endpoint

@@ -149,11 +149,21 @@ class PahoDriver:
         connection = await self._connect(link, request, DeafListener())
         if connection.session_present:
             await connection.disconnect()
-            wipe = evolve(request, keeps_session=False)
-            await (await self._connect(await self.dial(request.endpoint), wipe, DeafListener())).disconnect()
-            connection = await self._connect(await self.dial(request.endpoint), request, DeafListener())
+            await (await self._again(evolve(request, keeps_session=False))).disconnect()
+            connection = await self._again(request)
         connection.listen(listener)
         return connection
+
+    async def _again(self, request: ConnectRequest) -> PahoConnection:
+        """One more CONNECT, which the budget of a fleet counts too."""
+        link = await self.dial(request.endpoint)
+        if request.turn is not None:
+            try:
+                await request.turn()
+            except BaseException:
+                link.abort()
+                raise
+        return await self._connect(link, request, DeafListener())
 
     async def _connect(self, link: Link, request: ConnectRequest, listener: Listener) -> PahoConnection:
         """One CONNECT and its CONNACK."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from switchgear.drivers.base import ConnectRequest, DeafListener, DriverSettings
 from switchgear.drivers.paho import PahoDriver
 from switchgear.endpoint import parse_uri
+from switchgear.testing import Broker
 
 if TYPE_CHECKING:
     from switchgear.drivers.link_base import ByteLink, Sink
@@ -49,3 +50,21 @@ async def test_connect_is_sent_in_its_turn() -> None:
     await asyncio.wait([task])
     assert sent[:1] == b"\x10"
     assert sent.endswith(b"press-7")
+
+
+async def test_every_connect_is_counted() -> None:
+    """Where MQTT 3.1.1 takes three CONNECTs to begin a session that lasts, the budget of a fleet knows of one."""
+    settings = DriverSettings(client_id="press-7", protocol="3.1.1", keepalive=60, connect_timeout=30.0)
+    turns: list[int] = []
+    async with Broker() as broker:
+        endpoint = parse_uri(f"mqtt://127.0.0.1:{await broker.start()}")
+
+        async def turn() -> None:
+            turns.append(len(broker.ledger.connects()))
+
+        for expected in ([], [2, 3]):
+            driver = PahoDriver(settings)
+            request = ConnectRequest(endpoint=endpoint, clean_start=True, keeps_session=True, turn=turn)
+            await (await driver.connect(await driver.dial(endpoint), request, DeafListener())).disconnect()
+            assert turns == expected
+        assert len(broker.ledger.connects()) == 4
