@@ -89,7 +89,10 @@ TABLE: Final[dict[Cause, tuple[Policy, str]]] = {
     Cause.KEEPALIVE_TIMEOUT: (_T, "the peer is dead or hangs (is its disk full?), or the link is cut"),
     Cause.TLS_TIMEOUT: (_T, "check that this port speaks TLS"),
     Cause.TLS_FAILED: (_T, "check that this port speaks TLS, and its versions"),
-    Cause.CERTIFICATE_INVALID: (_F, "check ca_file: it must hold the CA that signed the broker's certificate"),
+    Cause.CERTIFICATE_INVALID: (
+        _F,
+        "check ca_file: it must hold the CA that signed the broker's certificate, which must be for servers (serverAuth)",
+    ),
     Cause.CERTIFICATE_EXPIRED: (_F, "renew the broker's certificate, and check this machine's clock"),
     Cause.CERTIFICATE_NAME: (_F, "connect to a name that the certificate holds, or issue one for this name"),
     Cause.CLIENT_CERTIFICATE_REFUSED: (_F, "check cert_file and key_file, and that the broker trusts their CA"),
