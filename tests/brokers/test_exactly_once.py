@@ -36,8 +36,8 @@ def handle(message):
 transports = [
     switchgear.connect(uri, client_id="consumer", protocol="5", session_expiry=3600, handler_retries=0) for uri in where
 ]
-for transport in transports:
-    transport.subscribe("orders/#", handle, qos=1)
+for subscription in [transport.subscribe("orders/#", handle, qos=1) for transport in transports]:
+    subscription.wait_ready(60)  # what is published before has nobody to go to
 print("ready", flush=True)
 sys.stdin.read()
 for transport in transports:
