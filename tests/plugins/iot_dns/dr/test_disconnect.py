@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,7 @@ from switchgear_iot_dns.dr.errors import (
 from switchgear_iot_dns.dr.journal import Journal
 from switchgear_iot_dns.dr.operations import Wishes
 from switchgear_iot_dns.dr.testing.bench import DELETE, EAST, EVERYBODY, ONE, TWO, WEST
+from switchgear_iot_dns.dr.testing.clock import SteppingClock
 
 if TYPE_CHECKING:
     from switchgear_iot_dns.dr.testing import Bench
@@ -314,8 +317,16 @@ def test_errors_of_the_data_plane_are_repeated(bench: Bench) -> None:
     assert bench.connected(WEST) == EVERYBODY
 
 
-def test_arrivals_are_told_while_a_long_round_lasts(bench: Bench) -> None:
+def test_arrivals_are_told_while_a_long_round_lasts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where looking for everybody takes long, all arrivals have the time of the last look, and the bar stands still."""
+    jump = SteppingClock.wait
+
+    def wait(clock: SteppingClock, seconds: float, stop: threading.Event) -> bool:
+        if threading.current_thread() is not threading.main_thread():
+            time.sleep(0.3)  # whoever waits for a look hears of it before the next one's time has passed
+        return jump(clock, seconds, stop)
+
+    monkeypatch.setattr(SteppingClock, "wait", wait)
     bench.write(pace="looks_per_second = 0.5\ncanary_share = 0\nworkers = 1")
     ended = bench.operations().apply("west", Wishes())
     assert ended.run is not None
